@@ -1,0 +1,1 @@
+"""Benchmarks: ours, the peers and the limit, in turns, within one run."""

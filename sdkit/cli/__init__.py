@@ -1,0 +1,15 @@
+"""The command line: what people start.
+
+Everything here is thin: it parses options, calls a room, prints a table. No room
+imports it, so ``import sdkit.store`` loads neither typer nor rich.
+
+Read in this order
+    main        the command ``sdkit``: its subcommands, how an error is shown
+    options     command-line options and TOML made from a room's config dataclass
+    serve       ``sdkit serve ROOM``
+    child       a room's server as a child process, to be killed and started again
+    demo        ``sdkit demo``: the bank, on real processes, with real kills
+    journal     ``sdkit journal DIR``: what is in a journal, and whether it is whole
+    metrics     ``sdkit metrics ADDRESS``: what a running server counts
+    pages       the parts of the documentation that are made from the code
+"""

@@ -1,0 +1,127 @@
+"""RPC: call a function in another process as if it were here, knowing that it is not.
+
+    async with await rpc.connect("127.0.0.1", port) as connection:
+        answer = await connection.call("add", 2, 3, timeout_s=1.0)
+
+A remote call looks like a local one and is not: it can be slow, fail half-way,
+or happen without anybody learning of it. So every call may have a deadline,
+which cancels the handler too; every error says whether it happened; and calls
+to one peer share one connection without waiting for each other.
+
+Three things to notice
+    1. *The deadline of a call lies around it, not in it.* ``timeout_s`` is one
+       call's own limit; a handler's calls inherit what is left of the handler's
+       (`sdkit.net.deadlines`). The connection itself has none of whoever
+       happened to make it: `connect` steps out of the deadline and the span.
+    2. *Failing to connect never leaves doubt.* Nothing was asked, so every
+       error here is of the kinds that say "it did not happen".
+    3. *There is no reconnecting in here.* What is safe to repeat after a lost
+       connection only the caller knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+from collections.abc import Mapping
+
+from sdkit import host as hosts
+from sdkit.errors import AuthenticationFailed, ConnectionLost, NotConnected, SdkitError
+from sdkit.net import deadlines
+from sdkit.net.connection import Connection
+from sdkit.net.handlers import Handler, table
+from sdkit.net.hello import NONCE_BYTES, Side
+from sdkit.net.limits import SECOND_NS, Limits
+from sdkit.net.rpc_calling import Waiter
+from sdkit.net.rpc_session import Session
+from sdkit.trace import adopt
+
+__all__ = ["Connection", "connect", "new_session"]
+
+
+def new_session(
+    side: Side,
+    limits: Limits,
+    secret: str | bytes | None,
+    loop: asyncio.AbstractEventLoop,
+    session_type: type[Session[Waiter]],
+) -> Session[Waiter]:
+    """A session that begins now, on the current host."""
+    here = hosts.current()
+    return session_type(
+        side,
+        limits=limits,
+        name=here.name,
+        # Drawn from the host, so that a simulated run can be repeated. A nonce must be
+        # new, not secret: the peer's is in the proof as well.
+        nonce=here.random.randbytes(NONCE_BYTES),
+        secret=secret.encode() if isinstance(secret, str) else secret,
+        now_ns=int(loop.time() * SECOND_NS),
+    )
+
+
+async def connect(
+    host: str,
+    port: int,
+    *,
+    secret: str | bytes | None = None,
+    ssl: tls.SSLContext | None = None,
+    server_hostname: str | None = None,
+    handlers: Mapping[str, Handler] | None = None,
+    limits: Limits | None = None,
+    timeout_s: float = 10.0,
+    connection_type: type[Connection] = Connection,
+) -> Connection:
+    """Connect to a server and shake hands with it.
+
+    Args:
+        secret: the one that the server has, if it has one.
+        ssl: makes it TLS; ``server_hostname`` is what the certificate must say.
+        handlers: what the server may call at this side.
+        limits: what the server is allowed.
+        connection_type: what to build it of.
+        timeout_s: for all of it: the connection, TLS, the handshake.
+
+    Raises:
+        NotConnected: nothing answers there, or not in time.
+        AuthenticationFailed: the secrets differ, or the certificate is not trusted.
+        VersionMismatch, ProtocolError: it speaks something else.
+        Overloaded: it has too many connections at the moment.
+    """
+    loop = asyncio.get_running_loop()
+    where = f"{host}:{port}"
+    limits = limits or Limits()
+    session = new_session(Side.CLIENT, limits, secret, loop, connection_type.session_type)
+    connection = connection_type(session, table(handlers or {}), loop)
+    # What runs on a connection has not the deadline or span of whoever happened to make it.
+    token = deadlines.inherit(None)
+    try:
+        with adopt(None):
+            async with asyncio.timeout(timeout_s):
+                await loop.create_connection(
+                    lambda: connection, host, port, ssl=ssl, server_hostname=server_hostname
+                )
+                await asyncio.shield(connection.opened)
+    except BaseException as error:
+        await connection.discard()
+        raise _explained(error, where, timeout_s) from error
+    finally:
+        deadlines.disinherit(token)
+    return connection
+
+
+def _explained(error: BaseException, where: str, timeout_s: float) -> BaseException:
+    """Why there is no connection, as one of ours where it is not one already."""
+    match error:
+        case ConnectionLost():
+            return NotConnected(f"{where} closed the connection before it said hello")
+        case SdkitError():
+            return error
+        case TimeoutError():
+            return NotConnected(f"no connection to {where} within {timeout_s:g} s")
+        case tls.SSLCertVerificationError():
+            text = f"{where} shows a certificate that is not trusted: {error.verify_message}"
+            return AuthenticationFailed(text)
+        case OSError():
+            return NotConnected(f"cannot connect to {where}: {error.strerror or error}")
+    return error

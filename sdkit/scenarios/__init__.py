@@ -1,0 +1,13 @@
+"""Scenarios: work with a verdict, to be run on real machines and on simulated ones.
+
+A scenario drives a room through its public interface, keeps its own account of
+what was promised, and in the end holds the room to it. It knows nothing of the
+machines below: ``sdkit demo`` runs `bank` against real processes that are killed.
+
+Read in this order
+    bank        transfers between accounts, audits beside them; nothing lost, nothing twice
+"""
+
+from sdkit.scenarios.bank import Bank, Verdict
+
+__all__ = ["Bank", "Verdict"]

@@ -1,0 +1,30 @@
+"""Simulation: time that jumps, a network without cables, disks that may lose what they may.
+
+Most of what goes wrong in a distributed system goes wrong in between: between
+a write and its sync, a request and its answer, a time-out and the thing that
+was only late. On a real machine these moments pass by themselves, once in a
+million runs. Here they are steps of a program, that a test can stop at:
+
+    async def main() -> None:
+        async with StoreServer(host, config) as server: ...
+
+    sdkit.sim.loop.run(main())
+
+Nothing of what is tested knows that it is simulated. The cut is made where a
+program meets the operating system: under the event loop, below the sockets,
+behind the `Disk` interface.
+
+Read in this order
+    loop          `run`: the stock asyncio loop on a selector that moves the clock
+    interception  where the standard library is replaced, and what is refused
+    sockets       what asyncio opens in place of real sockets
+    network       names, addresses, ports, and messages under way
+    stream        the two ends of a TCP connection (a core)
+    waiting       who waits for whom, in a deadlock
+    disk          `SimulatedDisk`: kill, power cut, faults
+    drive         the steps of a disk, and how they fail
+    platter       what may be left of a file after a power cut (a core)
+    host          a machine whose clocks are virtual
+
+The network has no faults yet, and a simulation is one machine.
+"""

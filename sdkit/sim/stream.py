@@ -1,0 +1,208 @@
+"""Stream: the two ends of a TCP connection, and what each sees of the other, one latency late.
+
+What a program learns of a broken connection depends on who did what first, and
+on bytes still under way. These are the rules, as Linux has them:
+
+    the other side       and we                  then we see
+    closed               read everything         end of file (b"")
+    closed               write twice             the first is accepted, the second a
+                                                 BrokenPipeError: a reset came between
+    closed, and had not  read what had arrived,  ConnectionResetError
+      read everything    then read on
+    was reset            write                   ConnectionResetError once, then BrokenPipeError
+    sent end of file     write                   it arrives: half-closed is still open
+    does not read        write                   BlockingIOError, when its buffer is full
+
+Things to notice
+    1. `Endpoint` never looks at its peer's state, except for the room in its
+       buffer (the window that TCP advertises): everything else is told by a
+       message over the `Post`, which keeps order.
+    2. A message is a call that happens later. What arrives at an end that is
+       already closed is answered with a reset.
+
+After RFC 9293 (§3.5.3 resets, §3.6 closing); buffers and windows are one
+number, and nothing is ever lost or repeated: that is TCP's own affair.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+# Carries a message to the other end: the call happens there, later, in order.
+Post = Callable[[Callable[[], None]], None]
+
+
+class Endpoint:
+    """One end. It begins unconnected; `established` or `refused` ends that.
+
+    Args:
+        post: carries messages to the peer.
+        buffer_bytes: how much may be under way to this end or wait here unread.
+    """
+
+    def __init__(self, post: Post, buffer_bytes: int) -> None:
+        self.peer: Endpoint = self  # until `join`
+        self.on_change: Callable[[], None] = _nothing  # readable or writable may have changed
+        self.inbox = bytearray()
+        self.under_way = 0  # bytes sent to this end and not yet arrived
+        self.connected = False
+        self.dead = False  # reset or refused: no message goes or comes
+        self._post = post
+        self._buffer_bytes = buffer_bytes
+        self._ended = False  # the peer will send no more
+        self._finished = False  # we shall send no more
+        self._deaf = False  # we shall read no more
+        self._closed = False
+        self._error = 0  # an errno that the program has not seen yet
+
+    # ── what the program does ────────────────────────────────────────────────
+
+    @property
+    def readable(self) -> bool:
+        """Would `recv` return at once?"""
+        return bool(self.inbox) or self._ended or self.dead or self._deaf
+
+    @property
+    def writable(self) -> bool:
+        """Would `send` return at once?"""
+        if not self.connected:
+            return self.dead
+        return self._finished or self.dead or self.peer.room > 0
+
+    @property
+    def room(self) -> int:
+        """How many more bytes may be sent to this end."""
+        return self._buffer_bytes - len(self.inbox) - self.under_way
+
+    def send(self, data: bytes) -> int:
+        """Send as much as there is room for; how much that was.
+
+        Raises:
+            BlockingIOError: no room at the moment, or not connected yet.
+            OSError: the connection is broken.
+        """
+        self._raise_error()
+        if self._finished or self.dead:
+            raise _error(errno.EPIPE)
+        if not self.connected or (room := self.peer.room) <= 0:
+            raise _error(errno.EAGAIN)
+        part = data[:room]
+        self.peer.under_way += len(part)
+        self._post(lambda: self.peer.arrive(part))
+        return len(part)
+
+    def recv(self, length: int) -> bytes:
+        """Up to ``length`` of the bytes that have arrived; b"" at the end.
+
+        Raises:
+            BlockingIOError: none have.
+            OSError: the connection is broken.
+        """
+        if self.inbox:
+            was_full = self.room <= 0
+            part = bytes(self.inbox[:length])
+            del self.inbox[:length]
+            if was_full:
+                self.peer.on_change()  # it may write again
+            return part
+        if not self._ended:  # whoever said goodbye before the reset has said it
+            self._raise_error()
+        if self.readable:
+            return b""
+        raise _error(errno.EAGAIN)
+
+    def finish(self) -> None:
+        """Say that no more will be sent (half-close)."""
+        if not self._finished and not self.dead:
+            self._finished = True
+            self._post(self.peer.end)
+
+    def stop_reading(self) -> None:
+        self._deaf = True
+
+    def close(self, *, abort: bool = False) -> None:
+        """Give the end up. A reset if anything unread is thrown away, or if ``abort``."""
+        if self._closed:
+            return
+        self._closed = True
+        if abort or self.inbox or not self.connected:
+            self._reset_peer()
+        else:
+            self.finish()
+        self.inbox.clear()
+        self.on_change = _nothing
+
+    def take_error(self) -> int:
+        """The pending errno, or 0; taking it clears it (``SO_ERROR``)."""
+        error, self._error = self._error, 0
+        return error
+
+    def accept(self) -> None:
+        """Agree to a connection that the peer asked for, and let it know."""
+        self.connected = True
+        self._post(self.peer.established)
+
+    def refuse(self, code: int) -> None:
+        """Turn the peer's request down, with an errno."""
+        self.dead = True
+        self._post(lambda: self.peer.refused(code))
+
+    # ── what messages do ─────────────────────────────────────────────────────
+
+    def established(self) -> None:
+        """The connection is open at this end."""
+        if not self.dead:
+            self.connected = True
+            self.on_change()
+
+    def refused(self, code: int) -> None:
+        """There will be no connection, because of errno ``code``."""
+        self._die(code)
+
+    def arrive(self, data: bytes) -> None:
+        """Bytes from the peer."""
+        self.under_way -= len(data)
+        if self._closed:
+            self._reset_peer()
+        elif not self.dead:
+            self.inbox += data
+            self.on_change()
+
+    def end(self) -> None:
+        """The peer will send no more."""
+        if not self.dead:
+            self._ended = True
+            self.on_change()
+
+    def reset(self) -> None:
+        """The peer has forgotten the connection."""
+        self._die(errno.EPIPE if self._ended else errno.ECONNRESET)
+
+    def _die(self, code: int) -> None:
+        if not self.dead:
+            self.dead = True
+            self._error = code
+            self.on_change()
+
+    def _reset_peer(self) -> None:
+        if not self.dead:
+            self.dead = True
+            self._post(self.peer.reset)
+
+    def _raise_error(self) -> None:
+        if code := self.take_error():
+            raise _error(code)
+
+
+def join(one: Endpoint, other: Endpoint) -> None:
+    """Make two ends of one connection."""
+    one.peer, other.peer = other, one
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, errno.errorcode[code])  # becomes BlockingIOError, BrokenPipeError, ...
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,19 @@
+"""Specifications: what a room promises, as tests that a stranger can point at their own.
+
+A specification is a function of a factory: `store.one_session(make)` returns a
+test case that pytest and unittest collect. It sees the public interface only,
+and its oracle is the promise itself, never a second implementation. Each
+property has a mutant that it catches by name (``tests/spec/mutants``).
+
+Read in this order
+    rpc                 calls over a connection, whatever carries them
+    disk                files that tell the truth about what survives a power cut
+    journal             a list that survives being closed
+    journal_promises    what a journal has told anybody, written down beside it
+    journal_crashes     a journal across crashes, faults and flipped bits
+    journal_schedules   the smallest schedules that break a journal without one rule
+    store               transactions one after another, against a dictionary
+    store_oracle        what overlapping transactions may be answered
+    store_sessions      transactions that overlap, against the levels' promises
+    store_commit        between a commit's record and its durability
+"""

@@ -1,0 +1,59 @@
+"""Storage: what a program has been told is safe must still be there after the power comes back.
+
+Everything with state stands on this room: a disk that says honestly what would
+survive a power cut, and on it one durable log, the *journal*, which the store,
+the queues, the streams and raft share.
+
+The ideas, few and each with its own file
+    * ``write`` is not ``sync``, and what lies between may be lost in any order.
+    * Write ahead: the log first, then the answer. One sync serves all who wait.
+    * After a crash the end of the log is unreadable as often as not. A torn
+      write is left behind and reported; lost data is never called a torn write.
+    * A snapshot lets the log before it go, so a restart follows the size of the
+      state and not its history.
+
+Read in this order
+    worker        the one thread in which a disk's blocking calls are made
+    disk          files, what a sync promises, the real disk and its worker thread
+    wal           how records lie in a segment, and how to tell a good one
+    snapshot      the state at one position, in a file
+    damage        what is wrong, in words that help at night
+    recovery      torn tail or corruption? the decision, from bytes alone
+    reserve       a little room for the day when the disk is full
+    segments      files whose name means that they are whole
+    opening       the order of steps from a directory to a running log
+    config        what durable means, and the other settings
+    meter         how much log lies behind a position
+    waiting       what waits to be written, and who waits for it
+    group_commit  records, groups, syncs; and what to do when the disk says no
+    follower      reading a log that goes on
+    snapshotting  a new snapshot in the old one's place
+    journal       all of it together: what the other rooms use
+    inspect       what ``sdkit journal DIR`` shows
+
+``docs/journal.md`` tears and flips bytes and shows what happens. ARIES (Mohan
+et al., ACM TODS 1992) is the paper behind every log that is written ahead;
+"All File Systems Are Not Created Equal" (Pillai et al., OSDI 2014) is the one
+about what disks really do.
+"""
+
+from sdkit.storage.config import Durability, JournalConfig, Recovered
+from sdkit.storage.damage import Cut, ForeignFile, UnexplainedDamage
+from sdkit.storage.disk import Disk, File, LocalDisk
+from sdkit.storage.follower import FollowerAhead, Truncated
+from sdkit.storage.journal import Journal
+
+__all__ = [
+    "Cut",
+    "Disk",
+    "Durability",
+    "File",
+    "FollowerAhead",
+    "ForeignFile",
+    "Journal",
+    "JournalConfig",
+    "LocalDisk",
+    "Recovered",
+    "Truncated",
+    "UnexplainedDamage",
+]

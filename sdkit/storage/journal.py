@@ -1,0 +1,375 @@
+"""Journal: the durable log that every room with state shares.
+
+Keep the state in memory, write each change to a log first, and after a crash
+read the log again: that is all of durability, and each word of it has a trap.
+This file binds the parts that keep the traps apart:
+
+    append ──> group_commit ──> segments ──> disk
+    open   ──> recovery (decides)   replay ──> wal (reads)
+    snapshot, truncation            follow ──> follower
+
+    journal = await Journal.open(disk, room="store")
+    await journal.replay(on_snapshot=load, on_record=apply)
+    lsn = journal.append(b"set x 1")        # at once; nothing is written yet
+    await journal.wait(lsn)                 # as durable as the mode promises
+
+Things to notice
+    1. `Journal.append` is not async. It gives out the position in the caller's
+       turn, so the order of the log is the order of the calls.
+    2. `Journal.open` reads everything first and changes nothing while it may
+       still refuse. Then it makes durable what it is about to show: a kill
+       leaves records in the page cache, and a power cut after the next start
+       would take them away from a state that was already shown.
+    3. A snapshot is the state at one LSN, and that LSN must be *synced* before
+       the snapshot gets its name: a snapshot ahead of its log looks, after a
+       power cut, exactly like a log that lost records.
+    4. Segments are unlinked only once the snapshot that replaces them is
+       durable, name included, and no named holder needs them.
+
+The order of steps is ARIES's rule of writing ahead (Mohan et al., 1992) with
+redo only, as in Redis and etcd: the state is in memory, nothing is undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as randoms
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from typing import Final
+
+from sdkit.errors import (
+    InvalidArgument,
+    InvalidState,
+    LimitExceeded,
+    SdkitError,
+)
+from sdkit.storage.config import JournalConfig, Recovered
+from sdkit.storage.disk import Claim, Disk
+from sdkit.storage.follower import Follower, FollowerAhead, Truncated
+from sdkit.storage.group_commit import LogWriter
+from sdkit.storage.opening import Opened, open_log, replay_log
+from sdkit.storage.recovery import Recovery
+from sdkit.storage.segments import Segments
+from sdkit.storage.snapshot import SnapshotHeader
+from sdkit.storage.snapshotting import SnapshotStore
+from sdkit.storage.wal import check_room
+from sdkit.trace import event, span
+
+__all__ = ["Journal", "JournalConfig", "Recovered"]
+
+
+class Journal:
+    """An append-only log with snapshots. Made by `open`, ended by `close`."""
+
+    writer_type: type[LogWriter] = LogWriter
+    recovery_type: type[Recovery] = Recovery
+    segments_type: type[Segments] = Segments
+    follower_type: type[Follower] = Follower
+    snapshots_type: type[SnapshotStore] = SnapshotStore
+
+    def __init__(
+        self,
+        disk: Disk,
+        config: JournalConfig,
+        opened: Opened,
+        writer: LogWriter,
+        claim: Claim,
+    ) -> None:
+        decision = opened.decision
+        self.recovered: Final = opened.report()
+        self._disk, self._config, self._writer, self._claim = disk, config, writer, claim
+        self._opened: Opened | None = opened
+        self._segments: Final = opened.segments
+        self._header: Final = decision.header
+        self._holders: dict[str, int] = {}
+        self._snapshots: Final = self.snapshots_type(disk, opened.segments)
+        self._snapshotting = asyncio.Lock()
+        self._snapshot_lsn = opened.snapshot_lsn
+        self._snapshot_bytes = opened.snapshot_bytes
+        self._log_bytes_before = decision.bytes
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        disk: Disk,
+        *,
+        room: str,
+        config: JournalConfig | None = None,
+        random: randoms.Random,
+        on_durable: Callable[[int], None] | None = None,
+        on_lost: Callable[[int, SdkitError], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        cut_unexplained: bool = False,
+    ) -> Journal:
+        """Recover the journal in ``disk``, or begin one where there is none.
+
+        Args:
+            room: at most 16 ASCII characters; another room's journal is refused.
+            random: draws the journal's id when it begins.
+            on_durable: called in the loop with an LSN each time `durable` has
+                moved, before those who wait for it wake. In mode "none"
+                `append` itself moves `durable`; the call comes a turn later.
+            on_lost: called with the first LSN of which, and of all behind it,
+                the append failed: with `DiskUnavailable` it did not happen,
+                the log goes on and gives these LSNs out again; with
+                `DiskFailed` it is indeterminate and the log takes no more
+                writes. In the modes other than "sync" such a record may have
+                been called durable before.
+            progress: called with bytes read and bytes to read.
+            cut_unexplained: a person's decision to drop a damaged end that
+                does not look like a torn write (`UnexplainedDamage`).
+
+        Raises:
+            DirectoryInUse: it is open already, in this process or another.
+            CorruptData, UnsupportedFormat, ForeignFile: nothing was changed.
+            DiskUnavailable: it cannot be read, or there is no room for a new
+                segment, not even in the reserve; nothing was lost.
+            DiskFailed: making it durable failed; open again.
+        """
+        check_room(room)
+        config = config or JournalConfig()
+        claim = await disk.claim("journal")
+        try:
+            with span("journal.open", room=room):
+                opened = await open_log(
+                    disk,
+                    room=room,
+                    random=random,
+                    reserve_bytes=min(config.reserve_bytes, config.segment_bytes),
+                    recovery_type=cls.recovery_type,
+                    segments_type=cls.segments_type,
+                    cut_unexplained=cut_unexplained,
+                    progress=progress,
+                )
+        except BaseException:
+            claim.release()
+            raise
+        writer = cls.writer_type(
+            opened.segments,
+            opened.file,
+            config,
+            synced=opened.decision.last,
+            on_durable=on_durable or _ignore,
+            on_lost=on_lost or _ignore_loss,
+        )
+        writer.start()
+        return cls(disk, config, opened, writer, claim)
+
+    # Reading what was there.
+
+    async def replay(
+        self,
+        *,
+        on_snapshot: Callable[[bytes], None] | None = None,
+        on_record: Callable[[int, bytes], None],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Hand out the snapshot's chunks, then every later record; once.
+
+        Args:
+            progress: called with records handed out and records to hand out.
+
+        Raises:
+            InvalidState: it was replayed before.
+            DiskUnavailable, CorruptData: a file can no longer be read.
+        """
+        opened, self._opened = self._opened, None
+        if opened is None:
+            raise InvalidState("this journal was replayed before; open it anew to read it again")
+        await replay_log(self._disk, opened, on_snapshot, on_record, progress)
+
+    def follow(self, from_lsn: int) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Every record from ``from_lsn`` on, once it is synced; see `sdkit.storage.follower`.
+
+        Close it (``aclose``) when it is left early.
+
+        Raises:
+            Truncated: the log no longer reaches back to it.
+            FollowerAhead: it is more than one behind the end: data was lost here.
+        """
+        if from_lsn > self.end + 1:
+            raise FollowerAhead(
+                f"a follower asks for record {from_lsn}; this log ends at {self.end}. It has "
+                "lost synced data: do not cut the follower, find out what happened",
+                asked=from_lsn,
+                end=self.end,
+            )
+        return self.follower_type(self._disk, self._segments, self._writer, from_lsn).records()
+
+    # Writing.
+
+    def append(self, record: bytes) -> int:
+        """Give the record the next LSN and have it written soon. O(1).
+
+        Raises:
+            LimitExceeded: it is larger than ``record_bytes_max``.
+            Overloaded: too much waits to be written.
+            DiskUnavailable: the journal failed earlier and takes no writes.
+            Closed: after `close`.
+        """
+        if len(record) > self._config.record_bytes_max:
+            raise LimitExceeded(
+                f"a record has {len(record)} bytes; the limit is {self._config.record_bytes_max}"
+            )
+        return self._writer.append(record)
+
+    def wait(self, lsn: int) -> asyncio.Future[None]:
+        """A future for this caller alone: done when ``lsn`` is as durable as the mode promises.
+
+        Ask for it in the turn of the append. It fails with what ``on_lost`` was told.
+        """
+        if lsn > self._writer.end and self._writer.failure is None:
+            raise InvalidArgument(f"lsn is {lsn}; the last one given out is {self._writer.end}")
+        return self._writer.wait(lsn)
+
+    async def sync(self) -> None:
+        """Return when everything appended so far survives a power cut, whatever the mode.
+
+        Raises:
+            DiskUnavailable: some of it did not happen. DiskFailed: some of it is indeterminate.
+        """
+        await self._writer.wait_for_sync(self._writer.end)
+
+    @property
+    def end(self) -> int:
+        """The last LSN given out."""
+        return self._writer.end
+
+    @property
+    def durable(self) -> int:
+        """The last LSN that is as durable as the mode promises."""
+        return self._writer.durable
+
+    @property
+    def synced(self) -> int:
+        """The last LSN that survives a power cut."""
+        return self._writer.synced
+
+    @property
+    def ended(self) -> bool:
+        """`close` has left an end record: from now on all damage to the log is provable."""
+        return self._writer.ended
+
+    @property
+    def epoch(self) -> int:
+        """The number of the newest segment: a later open or rotation has a higher one."""
+        return self._segments.number_max
+
+    # Snapshots and truncation.
+
+    async def snapshot(self, lsn: int, chunks: AsyncIterable[bytes]) -> None:
+        """Keep the state as it was after ``lsn``, then drop the log that nobody needs.
+
+        Appends go on meanwhile. If it fails, or is cancelled, the old snapshot
+        and the whole log are still there.
+
+        Raises:
+            InvalidState: another snapshot is under way.
+            InvalidArgument: ``lsn`` is older than the last snapshot, or not given out.
+            DiskUnavailable: the disk refused; nothing has changed.
+            DiskFailed: it may or may not be in place; the log is whole in either case.
+        """
+        if self._snapshotting.locked():
+            raise InvalidState("a snapshot is being written; wait for it before the next")
+        if not self._snapshot_lsn <= lsn <= self.end:
+            raise InvalidArgument(
+                f"lsn is {lsn}; a snapshot can be taken of {self._snapshot_lsn} to {self.end}"
+            )
+        async with self._snapshotting:
+            try:
+                with span("journal.snapshot", lsn=lsn):
+                    await self._settle_log(lsn)
+                    self._writer.rotate_soon()
+                    size = await self._write_snapshot(lsn, chunks)
+                self._snapshot_lsn, self._snapshot_bytes = lsn, size
+                self._writer.meter.forget_before(lsn)
+                if lsn >= self.recovered.last_lsn:
+                    self._log_bytes_before = 0
+                await self._truncate()
+            finally:
+                await self._segments.reserve.fill()
+
+    async def _settle_log(self, lsn: int) -> None:
+        """A snapshot never stands ahead of its log."""
+        if lsn > self._writer.synced:
+            await self._writer.wait_for_sync(lsn)
+
+    async def _write_snapshot(self, lsn: int, chunks: AsyncIterable[bytes]) -> int:
+        header = SnapshotHeader(self._header.room, self._header.journal_id, lsn)
+        return await self._snapshots.write(header, chunks)
+
+    async def _truncate(self) -> None:
+        await self._segments.truncate(min([self._snapshot_lsn + 1, *self._holders.values()]))
+
+    def hold(self, name: str, lsn: int) -> None:
+        """Keep every record from ``lsn`` on, for ``name``, until moved or released.
+
+        Holders live in memory: take them again after `open`, before the next snapshot.
+
+        Raises:
+            Truncated: ``lsn`` is gone already.
+        """
+        if lsn < self.first:
+            raise Truncated(
+                f"{name} asks to hold record {lsn}; the log begins at {self.first}",
+                lsn=lsn,
+                first=self.first,
+            )
+        self._holders[name] = lsn
+
+    def release(self, name: str) -> None:
+        """Let ``name``'s records go at the next snapshot; an unknown name is ignored."""
+        self._holders.pop(name, None)
+
+    @property
+    def holders(self) -> Mapping[str, int]:
+        """Who keeps the log from being truncated, and from which LSN on."""
+        return dict(self._holders)
+
+    @property
+    def first(self) -> int:
+        """The first LSN that the log reaches back to."""
+        return self._segments.kept[0].header.base
+
+    @property
+    def snapshot_lsn(self) -> int:
+        """The position of the newest snapshot; 0 without one."""
+        return self._snapshot_lsn
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """Size of the newest snapshot."""
+        return self._snapshot_bytes
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes of log written since the newest snapshot's position: what a restart would read."""
+        return self._log_bytes_before + self._writer.meter.bytes_since(self._snapshot_lsn)
+
+    async def close(self) -> None:
+        """Stop cleanly: write and sync what waits, and an end record. Safe to call twice.
+
+        A disk too full for the end record is no failure: everything else is on
+        it; `ended` says so.
+
+        Raises:
+            DiskFailed: a sync failed, now or earlier; everything is closed all the same.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            async with self._snapshotting:
+                await self._writer.stop()
+        finally:
+            self._claim.release()
+        event("journal.close", end=self._writer.end)
+
+
+def _ignore(lsn: int) -> None:
+    """For a journal whose owner looks at `Journal.durable` or waits."""
+
+
+def _ignore_loss(first: int, error: SdkitError) -> None:
+    """For a journal whose owner waits for each record."""

@@ -1,0 +1,107 @@
+"""Snapshotting: a new snapshot beside the old one, then in its place.
+
+    write snapshot.tmp, sync it        a crash: the old snapshot, the whole log
+    rename it to snapshot              the old one or the new one, never half
+    sync the directory                 only now may the log before it go
+
+Things to notice
+    1. A large sync of its own would stall the log's, which waits for the same
+       device: so the file is synced in pieces while it is written.
+    2. A snapshot is what makes room on a full disk. When there is none for it,
+       it eats half of the reserve up, bite by bite: what it leaves is kept from
+       the log, which goes on meanwhile (`sdkit.storage.reserve`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from typing import Final
+
+from sdkit.errors import DiskUnavailable, SdkitError
+from sdkit.storage.disk import Disk, File
+from sdkit.storage.reserve import is_full
+from sdkit.storage.segments import Segments, disk_refused, disk_unavailable
+from sdkit.storage.snapshot import (
+    SNAPSHOT_NAME,
+    SNAPSHOT_TEMPORARY_NAME,
+    SnapshotHeader,
+    SnapshotWriter,
+)
+
+SYNC_BYTES: Final = 2**22
+
+
+class SnapshotStore:
+    """Writes the snapshots of one journal.
+
+    Args:
+        segments: of the same journal, for their reserve.
+    """
+
+    def __init__(self, disk: Disk, segments: Segments) -> None:
+        self._disk, self._segments = disk, segments
+
+    async def write(self, header: SnapshotHeader, chunks: AsyncIterable[bytes]) -> int:
+        """Put a snapshot in the old one's place, durably; its size.
+
+        Raises:
+            DiskUnavailable: the old one is still there. DiskFailed: one of the two is.
+        """
+        file: File | None = None
+        try:
+            if SNAPSHOT_TEMPORARY_NAME in await self._disk.list():
+                await self._disk.remove(SNAPSHOT_TEMPORARY_NAME)
+            file = await self._disk.open(SNAPSHOT_TEMPORARY_NAME, create=True)
+            await self._write_chunks(file, SnapshotWriter(header), chunks)
+            size = file.size
+            await self._sync(file)
+            await file.close()
+        except BaseException as error:
+            if file is not None:
+                await self._segments.discard(SNAPSHOT_TEMPORARY_NAME, file)
+            if isinstance(error, OSError) and not isinstance(error, SdkitError):
+                raise disk_unavailable("writing a snapshot", error) from error
+            raise
+        await self._publish()
+        return size
+
+    async def _write_chunks(
+        self, file: File, writer: SnapshotWriter, chunks: AsyncIterable[bytes]
+    ) -> None:
+        await self._append(file, writer.header)
+        unsynced = 0
+        async for chunk in chunks:
+            data = writer.chunk(chunk)
+            await self._append(file, data)
+            unsynced += len(data)
+            if unsynced >= SYNC_BYTES:
+                unsynced = 0
+                await self._sync(file)
+        await self._append(file, writer.end())
+
+    async def _append(self, file: File, data: bytes) -> None:
+        good = file.size
+        try:
+            file.append(data)
+        except OSError as error:
+            reserve = self._segments.reserve
+            enough = len(data) <= reserve.spare
+            if not (enough and is_full(error) and await reserve.give_up()):
+                raise
+            try:
+                await file.truncate(good)
+                file.append(data)
+            finally:
+                await reserve.fill()
+
+    async def _sync(self, file: File) -> None:
+        await file.sync()
+
+    async def _publish(self) -> None:
+        try:
+            await self._disk.replace(SNAPSHOT_TEMPORARY_NAME, SNAPSHOT_NAME)
+        except OSError as error:
+            refusal = disk_refused("naming a snapshot", error)
+            if isinstance(refusal, DiskUnavailable):
+                await self._segments.discard(SNAPSHOT_TEMPORARY_NAME, None)
+            raise refusal from error

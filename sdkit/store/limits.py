@@ -1,0 +1,123 @@
+"""Limits: what the store refuses before it changes anything, each with a name and a remedy.
+
+Refusing early and clearly is part of the interface: an empty key is a mistake
+in the caller, a value of a gigabyte is a plan that cannot work, and a store
+that takes more than the machine's memory dies and takes everyone's data out of
+service. So there are bounds on a key, a value, a transaction, and on memory.
+
+The data of this store is *in memory*, all of it; the log on the disk is what
+makes it durable. The store counts roughly what keys, values, kept versions, uncommitted
+writes and locks take, Python's overhead included. At the bound (``max_bytes``)
+puts are refused by `StoreFull`. Overwriting is refused too: the old version
+stays until the new one is durable and nobody reads the old one, so for a while
+both take room.
+
+Reads go on, and so do deletes and locks, since they are the way out. They are
+counted and not free: one transaction's are bounded by
+``transaction_bytes_max``, like its puts, and those of all open transactions
+together by ``max_bytes``, committed data aside. So a full store still takes
+deletes, and not even a flood of them takes it beyond twice its bound.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sdkit.errors import InvalidArgument, LimitExceeded, Overloaded, Unavailable
+from sdkit.store.config import StoreConfig
+
+WRITE_OVERHEAD_BYTES: Final = 260  # what becomes of a write: a key and a version of it
+LOCK_OVERHEAD_BYTES: Final = 120  # what a lock costs besides its key's bytes
+
+
+class StoreFull(Unavailable):
+    """There is no memory left for what the call would write; nothing was written."""
+
+    code = "store_full"
+
+
+def check_key(key: object, config: StoreConfig) -> None:
+    """Refuse what is not a key.
+
+    Raises:
+        InvalidArgument: not bytes, or empty.
+        LimitExceeded: longer than ``key_bytes_max``.
+    """
+    if not isinstance(key, bytes):
+        raise InvalidArgument(f"a key is {type(key).__name__}; keys are bytes")
+    if not key:
+        raise InvalidArgument("a key is empty; keys have at least one byte")
+    if len(key) > config.key_bytes_max:
+        raise LimitExceeded(
+            f"a key has {len(key)} bytes; key_bytes_max is {config.key_bytes_max}",
+            bytes=len(key),
+            limit=config.key_bytes_max,
+        )
+
+
+def check_value(key: bytes, value: object, config: StoreConfig) -> None:
+    """Refuse what is not a value.
+
+    Raises:
+        InvalidArgument: not bytes.
+        LimitExceeded: longer than ``value_bytes_max``.
+    """
+    if not isinstance(value, bytes):
+        raise InvalidArgument(f"the value of {key!r} is {type(value).__name__}; values are bytes")
+    if len(value) > config.value_bytes_max:
+        raise LimitExceeded(
+            f"the value of {key!r} has {len(value)} bytes; "
+            f"value_bytes_max is {config.value_bytes_max}",
+            bytes=len(value),
+            limit=config.value_bytes_max,
+        )
+
+
+def check_range(start: object, end: object, prefix: object, limit: object) -> None:
+    """Refuse what is not a range.
+
+    Raises:
+        InvalidArgument: bounds that are not bytes, or a limit that is not a count.
+    """
+    for name, bound, may_be_none in (
+        ("start", start, False),
+        ("end", end, True),
+        ("prefix", prefix, True),
+    ):
+        if not isinstance(bound, bytes) and not (may_be_none and bound is None):
+            raise InvalidArgument(f"{name} is {type(bound).__name__}; bounds of a scan are bytes")
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise InvalidArgument(f"limit is {limit!r}; it must be a number of rows, or None for all")
+
+
+def check_transaction_bytes(number: int, grown_to: int, config: StoreConfig) -> None:
+    """Refuse what makes a transaction larger than ``transaction_bytes_max``."""
+    if grown_to > config.transaction_bytes_max:
+        raise LimitExceeded(
+            f"transaction {number} would take {grown_to} bytes for its writes and locks; "
+            f"transaction_bytes_max is {config.transaction_bytes_max}; commit in smaller parts",
+            transaction=number,
+            bytes=grown_to,
+            limit=config.transaction_bytes_max,
+        )
+
+
+def check_memory(used: int, more: int, config: StoreConfig) -> None:
+    """Refuse what takes ``more`` memory than there is beside the ``used``."""
+    if more > 0 and used + more > config.max_bytes:
+        raise StoreFull(
+            f"the store takes {used} bytes of memory and this call {more} more; max_bytes is "
+            f"{config.max_bytes}; delete something, end long transactions, or raise it",
+            used=used,
+            limit=config.max_bytes,
+        )
+
+
+def check_open_transactions(count: int, config: StoreConfig) -> None:
+    """Refuse to begin one transaction too many."""
+    if count >= config.transactions_max:
+        raise Overloaded(
+            f"{count} transactions are open; transactions_max is {config.transactions_max}; "
+            "end some, or begin again later",
+            limit=config.transactions_max,
+        )

@@ -1,0 +1,71 @@
+"""Report: what an operator sees: version chains, who waits for whom, gauges.
+
+Nothing is kept for these: each is read off the cores at the moment of asking.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sdkit.store.database import Database
+from sdkit.store.interface import TransactionInfo, VersionInfo
+from sdkit.store.transaction import State, Transaction
+
+WAITS_FOR_SHOWN: Final = 16  # of those before a waiting transaction
+
+
+def describe_versions(database: Database, key: bytes) -> list[VersionInfo]:
+    """The version chain of a key, newest first; an uncommitted version leads."""
+    chain = [
+        VersionInfo(position=at, value=value, transaction=None)
+        for at, value, _ in database.versions.chain(key)
+    ]
+    writer = database.locks.holders.get(key)
+    if writer is not None and key in writer.writes:
+        chain.insert(0, VersionInfo(position=None, value=writer.writes[key], transaction=writer.id))
+    return chain
+
+
+def describe_transaction(
+    database: Database, transaction: Transaction, now_s: float
+) -> TransactionInfo:
+    """One open transaction, and whom it waits for."""
+    key = transaction.waits_for_key
+    waits_for = [] if key is None else database.locks.waits_for(transaction, key, WAITS_FOR_SHOWN)
+    if transaction.state is State.COMMITTING:
+        state = "committing"
+    else:
+        state = "active" if key is None else "waiting"
+    return TransactionInfo(
+        id=transaction.id,
+        isolation=transaction.isolation,
+        read_only=transaction.read_only,
+        state=state,
+        snapshot=transaction.snapshot,
+        age_s=now_s - transaction.began_s,
+        locks=list(transaction.locks),
+        waits_for_key=key,
+        waits_for=[other.id for other in waits_for],
+    )
+
+
+def gauges(database: Database, now_s: float) -> dict[str, float]:
+    """Present values, by the names that the metrics print."""
+    transactions = database.transactions.values()
+    oldest = database.snapshots.oldest
+    first = next(iter(transactions), None)
+    return {
+        "store.keys": len(database.versions.newest),
+        "store.bytes": database.versions.bytes,
+        "store.uncommitted_bytes": database.pending_bytes,
+        "store.bytes_max": database.config.max_bytes,
+        "store.position": database.visible,
+        "store.oldest_snapshot_lag": 0 if oldest is None else database.visible - oldest,
+        "store.versions_held": database.vacuum.held,
+        "store.versions_removed": database.vacuum.removed,
+        "store.vacuum_queue": database.vacuum.queued,
+        "store.transactions": len(transactions),
+        "store.transactions_waiting": sum(t.waits_for_key is not None for t in transactions),
+        "store.transactions_committing": len(database.committing),
+        "store.oldest_transaction_s": 0.0 if first is None else now_s - first.began_s,
+    }

@@ -1,0 +1,168 @@
+"""What a person sees who types ``sdkit``: help, one-line errors, exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sdkit import __version__
+from sdkit.host import Host
+from sdkit.store import StoreClient, TransactionLost
+from tests.cli.command import sdkit
+
+
+def test_help_names_every_command() -> None:
+    done = sdkit("--help")
+    assert done.returncode == 0
+    for command in ("demo", "serve", "journal", "metrics"):
+        assert command in done.stdout
+
+
+def test_version_is_printed() -> None:
+    assert sdkit("--version").stdout == f"sdkit {__version__}\n"
+
+
+def test_help_of_serve_explains_every_option() -> None:
+    done = sdkit("serve", "store", "--help")
+    assert done.returncode == 0
+    for word in ("--durability", "--max-bytes", "--port", "--secret", "--data", "--config"):
+        assert word in done.stdout, done.stdout
+    text = " ".join(done.stdout.split())
+    assert "(default: sync)" in text
+    assert "(default: 1GiB)" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["stor"], "No such command 'stor'"),
+        (["serve", "stor"], "No such command 'stor'"),
+        (["serve", "store", "--durability", "maybe"], "durability"),
+        (["serve", "store", "--max-bytes", "many"], "'many' is not a size"),
+        (["serve", "store", "--transactions-max", "0"], "transactions_max is 0"),
+        (["demo", "--seconds", "0"], "seconds"),
+        (["demo", "--clients", "0"], "clients"),
+        (["demo", "--kills", "-1"], "kills"),
+        (["metrics", "nowhere"], "'nowhere' is not an address"),
+        (["metrics", "[/]"], "'[/]' is not an address"),
+    ],
+)
+def test_a_wrong_word_is_answered_in_a_line_and_status_2(
+    arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    done = sdkit(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = sdkit("--debug", "metrics", "nowhere")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_directory_in_use_is_named_with_its_holder(tmp_path: Path) -> None:
+    with Host.local("db", tmp_path):
+        done = sdkit("serve", "store", "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path} is in use by process" in done.stderr
+
+
+def test_a_data_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    done = sdkit("serve", "store", "--data", str(file))
+    assert done.returncode == 2
+    assert f"cannot use {file} as a data directory" in done.stderr
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = sdkit("serve", "store", "--data", str(tmp_path), "--port", str(port))
+    assert done.returncode == 2
+    assert str(port) in done.stderr
+    assert "in use" in done.stderr
+
+
+def test_the_demo_refuses_a_directory_that_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("")
+    done = sdkit("demo", "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert "not an empty directory" in done.stderr
+
+
+def test_metrics_of_a_server_that_is_not_there_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    done = sdkit("metrics", f"127.0.0.1:{port}")
+    assert done.returncode == 2
+    assert str(port) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_importing_a_room_loads_neither_typer_nor_rich_nor_hypothesis() -> None:
+    code = (
+        "import sys, sdkit.store, sdkit.net, sdkit.storage, sdkit.trace;"
+        "print([name for name in ('typer', 'rich', 'hypothesis', 'click') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_server_says_its_refusals_and_its_stop_a_line_each(tmp_path: Path) -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "sdkit.cli.main", "serve", "store", "--data", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    port = int(server.stdout.readline().split("127.0.0.1:")[1].split(",")[0])
+    with socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        stranger.recv(1000)
+    assert "store: ended the connection of" in server.stdout.readline()
+    server.terminate()
+    rest = server.stdout.read()
+    server.stdout.close()
+    assert server.wait() == 0
+    assert "SIGTERM: finishing what is in flight" in rest
+    assert rest.endswith("store: stopped; everything acknowledged is on the disk\n")
+
+
+def test_a_second_signal_ends_it_at_once_and_without_a_traceback(tmp_path: Path) -> None:
+    """The first one waits for a commit that a slow call holds up; here, for a lock."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "sdkit.cli.main", "serve", "store", "--data", str(tmp_path)]
+        + ["--grace-s", "1h"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    port = int(server.stdout.readline().split("127.0.0.1:")[1].split(",")[0])
+
+    async def hold_up() -> None:
+        async with StoreClient("127.0.0.1", port) as store:
+            await store.begin().put(b"a", b"1")
+            waiting = asyncio.create_task(store.begin().put(b"a", b"2"))
+            await asyncio.sleep(0.1)
+            server.send_signal(signal.SIGINT)
+            assert server.stdout is not None
+            assert "SIGINT: finishing" in await asyncio.to_thread(server.stdout.readline)
+            server.send_signal(signal.SIGINT)
+            with pytest.raises(TransactionLost):
+                await waiting
+
+    asyncio.run(hold_up())
+    said, errors = server.communicate(timeout=30)
+    assert "a second signal" in said
+    assert "Traceback" not in errors
+    assert server.returncode == 1

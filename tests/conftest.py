@@ -1,0 +1,25 @@
+"""Settings of every test run."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# The same examples in every run: a test that fails now and then teaches people to
+# press the button again. `HYPOTHESIS_PROFILE=explore` draws new ones, many of them.
+# No deadline: real time per example would fail on a busy machine, and only there.
+settings.register_profile("same", deadline=None, derandomize=True, database=None)
+settings.register_profile("explore", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
+    """In CI everything is installed, so that a test which is skipped there hides something."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and "CI" in os.environ and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"

@@ -1,0 +1,82 @@
+"""Descriptors: a server takes no more connections than leave some for the disk."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+
+from sdkit.errors import Overloaded
+from sdkit.net import FewDescriptors, connect
+from sdkit.net.descriptors import RESERVE, connections_possible
+from sdkit.sim.loop import run
+from tests.net.services import serving
+
+INFINITY = resource.RLIM_INFINITY
+
+
+class Limit:
+    """The process's limit on open files."""
+
+    def __init__(self, soft: int, hard: int, *, fixed: bool = False) -> None:
+        self.soft, self.hard, self.fixed = soft, hard, fixed
+
+    def get(self, _which: int) -> tuple[int, int]:
+        return self.soft, self.hard
+
+    def set(self, _which: int, limits: tuple[int, int]) -> None:
+        if self.fixed:
+            raise PermissionError("not here")
+        self.soft, self.hard = limits
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, *, fixed: bool = False) -> Limit:
+    limit = Limit(soft, hard, fixed=fixed)
+    monkeypatch.setattr(resource, "getrlimit", limit.get)
+    monkeypatch.setattr(resource, "setrlimit", limit.set)
+    return limit
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "fixed", "possible", "soft_then"),
+    [
+        (4096, 4096, False, 1000, 4096),  # enough
+        (INFINITY, INFINITY, False, 1000, INFINITY),
+        (1024, 4096, False, 1000, 1000 + RESERVE),  # no more than is needed
+        (1024, INFINITY, False, 1000, 1000 + RESERVE),
+        (1024, 1024, False, 1024 - RESERVE, 1024),
+        (1024, 1200, False, 1200 - RESERVE, 1200),
+        (1024, 4096, True, 1024 - RESERVE, 1024),  # it may not be raised
+        (64, 64, False, 32, 64),
+        (1, 1, False, 1, 1),
+    ],
+)
+def test_so_many_of_a_thousand_connections_are_possible(
+    monkeypatch: pytest.MonkeyPatch,
+    soft: int,
+    hard: int,
+    fixed: bool,
+    possible: int,
+    soft_then: int,
+) -> None:
+    limit = limited(monkeypatch, soft, hard, fixed=fixed)
+    assert connections_possible(1000) == possible
+    assert (limit.soft, limit.hard) == (soft_then, hard)
+
+
+def test_a_server_that_may_not_open_enough_files_says_so_and_takes_fewer_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limited(monkeypatch, 4, 4)
+
+    async def main() -> None:
+        with pytest.warns(FewDescriptors, match="2 connections at most instead of 10"):  # noqa: PT031
+            async with (
+                serving(connections_max=10) as server,
+                await connect(*server.address),
+                await connect(*server.address),
+            ):
+                with pytest.raises(Overloaded, match="2 connections already"):
+                    await connect(*server.address)
+
+    run(main())

@@ -1,0 +1,61 @@
+"""The table of events on ``docs/rpc.md`` is what the code says."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from sdkit.errors import SdkitError
+from sdkit.net import Connection, FewDescriptors, InsecureListener, connect, server
+from sdkit.sim.loop import run
+from sdkit.trace import Record, listening
+from tests.net.services import connected, raw_peer, serving
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "rpc.md"
+ROW = re.compile(r"^\| `((?:rpc|server)\.\w+)`( \(span\))? \| ([^|]*) \|", re.MULTILINE)
+
+
+def table() -> dict[tuple[str, bool], set[str]]:
+    rows = ROW.findall(PAGE.read_text(encoding="utf-8"))
+    return {(name, bool(span)): set(fields.split(", ")) for name, span, fields in rows}
+
+
+async def everything() -> None:
+    async def slow(_c: Connection) -> None:
+        await asyncio.sleep(1000)
+
+    async with serving({"slow": slow}, calls_in_flight_max=2, grace_s=0.1) as running:
+        connection = await connect(*running.address)
+        await connection.call("sleep", 0.1)
+        calls = [connection.start("slow") for _ in range(3)]
+        async with raw_peer(running) as stranger:
+            stranger.writer.write(b"nonsense")
+            await stranger.hear_the_end()
+    assert len(await asyncio.gather(*calls, return_exceptions=True)) == 3
+    await connection.close()
+    async with connected(connections_max=1) as (full, _):
+        with pytest.raises(SdkitError):
+            await connect(*full.address)
+    with pytest.warns(InsecureListener):
+        async with serving(host="0.0.0.0"):
+            pass
+    with pytest.warns(FewDescriptors):
+        async with serving(connections_max=1001):
+            pass
+
+
+def test_the_page_names_every_event_and_every_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "connections_possible", lambda wanted: min(wanted, 1000))
+    seen: dict[tuple[str, bool], set[str]] = {}
+
+    def note(record: Record) -> None:
+        if record.name.startswith(("rpc.", "server.")):
+            key = record.name, record.duration_ns is not None
+            seen.setdefault(key, set()).update(record.fields)
+
+    with listening(note):
+        run(everything())
+    assert seen == table()

@@ -1,0 +1,387 @@
+"""Journals that leave out one rule each; the specification must catch every one by its sentence.
+
+The rules and the smallest schedules that need them are on ``docs/journal.md``.
+One rule of that list has no mutant here: "a sync that began before another one
+failed is not believed". `LogWriter` has one sync under way at most, so there is
+no earlier one to believe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sdkit.errors import CorruptData
+from sdkit.sim.disk import SimulatedDisk
+from sdkit.storage.disk import Disk, File
+from sdkit.storage.follower import Follower
+from sdkit.storage.group_commit import LogWriter
+from sdkit.storage.journal import Journal
+from sdkit.storage.recovery import Decision, Recovery
+from sdkit.storage.segments import Segment, Segments
+from sdkit.storage.snapshotting import SnapshotStore
+from sdkit.storage.waiting import Backlog
+from sdkit.storage.wal import Found, SegmentHeader
+
+
+class _ShowsOnly(Recovery):
+    def _bounds_of_new(self) -> tuple[int, int]:
+        return self.lsn, self._proof.lsn
+
+
+class ShowsWhatIsOnlyInThePageCache(Journal):
+    """No copies on open: a kill leaves a record, open shows it, the power goes."""
+
+    recovery_type = _ShowsOnly
+
+
+class _ClaimsWithoutCopies(Recovery):
+    def _bounds_of_new(self) -> tuple[int, int]:
+        return self.lsn, self.lsn - 1
+
+
+class ClaimsWithoutCopies(Journal):
+    """The new segment claims that the old one is synced, and nobody has synced it."""
+
+    recovery_type = _ClaimsWithoutCopies
+
+
+class _DropsWhatIsNotProven(Recovery):
+    def decide(self, *, cut_unexplained: bool = False) -> Decision:
+        decision = super().decide(cut_unexplained=cut_unexplained)
+        header = replace(decision.header, base=decision.proven + 1, born=decision.proven)
+        return replace(decision, header=header, copies=[], last=decision.proven)
+
+
+class DropsWhatIsNotProven(Journal):
+    """The last group was synced, and no record behind it says so: it is dropped."""
+
+    recovery_type = _DropsWhatIsNotProven
+
+
+class HidesARecordEverySecondTime(Journal):
+    """What a recovery shows must depend on the bytes alone."""
+
+    async def replay(
+        self,
+        *,
+        on_snapshot: Callable[[bytes], None] | None = None,
+        on_record: Callable[[int, bytes], None],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        hidden = self.end if self.epoch % 2 == 0 else 0
+        await super().replay(
+            on_snapshot=on_snapshot,
+            on_record=lambda lsn, record: None if lsn == hidden else on_record(lsn, record),
+            progress=progress,
+        )
+
+
+class _CutsInPlace(Segments):
+    """Goes on in the last file, cut where the damage was."""
+
+    async def begin(self, decision: Decision) -> File:
+        if not decision.chain:
+            return await super().begin(decision)
+        last = decision.chain[-1]
+        if decision.cut is not None:
+            last = next(h for h in decision.chain if h.name == decision.cut.file)
+        self.kept = [it for it in self.kept if it.header.number < last.number]
+        file = await self._disk.open(last.name)
+        if decision.cut is not None:
+            await file.truncate(max(last.size, decision.cut.offset))
+        self.kept.append(Segment(last, file.size))
+        await self._settle_cut(file)
+        return file
+
+    async def _settle_cut(self, file: File) -> None:
+        return
+
+
+class _CutsInPlaceAndSyncs(_CutsInPlace):
+    async def _settle_cut(self, file: File) -> None:
+        await file.sync()
+
+
+class CutsInPlace(Journal):
+    """What was cut comes back, healed by equal bytes written over it."""
+
+    segments_type = _CutsInPlace
+
+
+class TrustsASyncOfTheOldFile(Journal):
+    """After a failed sync the pages look clean: the next one says yes and brings nothing."""
+
+    segments_type = _CutsInPlaceAndSyncs
+
+
+class _LeavesNames(Segments):
+    async def settle_names(self) -> None:
+        return
+
+
+class TrustsTheNamesItSees(Journal):
+    """No directory sync before recovery: two crashes later a segment is missing."""
+
+    segments_type = _LeavesNames
+
+
+class _CountsLateComers(LogWriter):
+    def _is_synced(self, position: int, size: int) -> None:
+        super()._is_synced(self.end, size)
+
+
+class TakesThePositionAfterTheSync(Journal):
+    """What was appended during the sync is called durable with it."""
+
+    writer_type = _CountsLateComers
+
+
+class _RotatesUnsynced(LogWriter):
+    async def _settle_old_segment(self) -> None:
+        return
+
+
+class ClaimsAnUnsyncedSegment(Journal):
+    """A new header proves the old segment, which was never synced."""
+
+    writer_type = _RotatesUnsynced
+
+
+class _LosesNames(SimulatedDisk):
+    """Renames without syncing the directory, where the new name ends like this."""
+
+    suffix = ""
+    _quiet = False
+
+    async def replace(self, source: str, target: str) -> None:
+        other = copy.copy(self)
+        other._quiet = target.endswith(self.suffix)
+        await SimulatedDisk.replace(other, source, target)
+
+    async def sync_directory(self) -> None:
+        if not self._quiet:
+            await super().sync_directory()
+
+
+class LosesTheNamesOfSegments(_LosesNames):
+    """No directory sync at a rotation."""
+
+    suffix = ".wal"
+
+
+class LosesTheNameOfTheSnapshot(_LosesNames):
+    """No directory sync before the log that the snapshot replaces is unlinked."""
+
+    suffix = "snapshot"
+
+
+class _NamesUnsynced(Segments):
+    async def _sync_new(self, file: File) -> None:
+        return
+
+
+class NamesAnUnsyncedHeader(Journal):
+    """A segment gets its final name before its header is on the disk."""
+
+    segments_type = _NamesUnsynced
+
+
+class _SnapshotsUnsynced(SnapshotStore):
+    async def _sync(self, file: File) -> None:
+        return
+
+
+class NamesAnUnsyncedSnapshot(Journal):
+    snapshots_type = _SnapshotsUnsynced
+
+
+class SnapshotsAheadOfItsLog(Journal):
+    async def _settle_log(self, lsn: int) -> None:
+        return
+
+
+class _RefusesGaps(Recovery):
+    def _check_numbers(self) -> None:
+        numbers = sorted(self._headers)
+        if numbers and numbers[-1] - numbers[0] >= len(numbers):
+            raise CorruptData("a segment number is missing", file="", offset=0)
+
+
+class RefusesGapsInNumbers(Journal):
+    """An interrupted rotation leaves a gap, and nothing is wrong."""
+
+    recovery_type = _RefusesGaps
+
+
+class _LeavesShortWrites(LogWriter):
+    async def _cut_back(self, good: int) -> None:
+        return
+
+
+class LeavesAShortWrite(Journal):
+    """Goes on behind the torn half of a write that failed."""
+
+    writer_type = _LeavesShortWrites
+
+
+class _CutsBackUnsynced(LogWriter):
+    async def _cut_back(self, good: int) -> None:
+        await self._file.truncate(good)
+
+
+class SaysNoTooEarly(Journal):
+    """ "It did not happen", before the cut is on the disk."""
+
+    writer_type = _CutsBackUnsynced
+
+
+class _RetriesSyncs(LogWriter):
+    async def _sync_file(self) -> None:
+        try:
+            await self._file.sync()
+        except OSError:  # the handle refuses a second one; a new handle does not know
+            self._file = await self._segments._disk.open(self._header.name)
+            await self._file.sync()
+
+
+class RetriesAFailedSync(Journal):
+    writer_type = _RetriesSyncs
+
+
+class _LooksNoFurther(Recovery):
+    def _claims_behind(self, header: SegmentHeader, data: bytes, offset: int) -> list[Found]:
+        return []
+
+
+class EndsTheLogAtTheFirstBadRecord(Journal):
+    """No scan for proof behind the damage."""
+
+    recovery_type = _LooksNoFurther
+
+
+class _ReadsAhead(Follower):
+    def bound(self) -> int:
+        return self._writer.written
+
+    def _readable_bytes(self, segment: Segment, file: File) -> int:
+        return 10**9
+
+
+class ShowsFollowersWhatIsNotSynced(Journal):
+    follower_type = _ReadsAhead
+
+
+class _EndsUnsynced(LogWriter):
+    async def _end(self) -> None:
+        self.ended = True
+
+
+class StopsWithoutAnEndRecord(Journal):
+    writer_type = _EndsUnsynced
+
+
+class _Reverses(Backlog):
+    def next_group(self) -> list[bytes]:
+        return super().next_group()[::-1]
+
+
+class _WritesBackwards(LogWriter):
+    backlog_type = _Reverses
+
+
+class WritesAGroupBackwards(Journal):
+    writer_type = _WritesBackwards
+
+
+class TidiesBeforeItDecides(Journal):
+    """Removes a file before it knows whether it may start."""
+
+    @classmethod
+    async def open(cls, disk: Disk, **arguments: Any) -> Journal:
+        names: Sequence[str] = await disk.list()
+        for name in names:
+            if name.endswith(".tmp"):
+                await disk.remove(name)
+        return await super().open(disk, **arguments)
+
+
+class AnywhereHeader(SegmentHeader):
+    """CRCs that start from nothing: a record is valid wherever it is copied to."""
+
+    def crc_start(self, offset: int) -> int:
+        return 0
+
+
+class StartsItsNumbersAtZero(Journal):
+    def append(self, record: bytes) -> int:
+        return super().append(record) - 1
+
+
+class ReplaysTheSnapshotsLastRecordAgain(Journal):
+    async def replay(
+        self,
+        *,
+        on_snapshot: Callable[[bytes], None] | None = None,
+        on_record: Callable[[int, bytes], None],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        if self._opened is not None and self._opened.snapshot_lsn:
+            self._opened.snapshot_lsn -= 1
+            await super().replay(on_snapshot=on_snapshot, on_record=on_record, progress=progress)
+        else:
+            await super().replay(on_record=on_record)
+
+
+class IgnoresHolders(Journal):
+    async def _truncate(self) -> None:
+        await self._segments.truncate(self._snapshot_lsn + 1)
+
+
+class NeverTruncates(Journal):
+    async def _truncate(self) -> None:
+        return
+
+
+class _SkipsTheFirst(Follower):
+    async def records(self) -> AsyncGenerator[tuple[int, bytes], None]:
+        self.lsn += 1
+        async for lsn, content in super().records():
+            yield lsn, content
+
+
+class StartsFollowersOneLater(Journal):
+    follower_type = _SkipsTheFirst
+
+
+class SnapshotsWithALaterPosition(Journal):
+    """Says that the state is as of the end, though it is as of ``lsn``."""
+
+    async def _write_snapshot(self, lsn: int, chunks: AsyncIterable[bytes]) -> int:
+        kept = [chunk async for chunk in chunks]
+
+        async def again() -> AsyncIterator[bytes]:
+            for chunk in kept:
+                yield chunk
+
+        await self._writer.wait_for_sync(self.end)
+        return await super()._write_snapshot(self.end, again())
+
+
+class SharesOneFuture(Journal):
+    """All who wait for an LSN share a future, and whoever cancels it cancels it for all."""
+
+    def wait(self, lsn: int) -> asyncio.Future[None]:
+        shared: dict[int, asyncio.Future[None]] = self.__dict__.setdefault("shared", {})
+        if lsn not in shared:
+            shared[lsn] = super().wait(lsn)
+        return shared[lsn]
+
+
+class DropsItsBacklogOnClose(Journal):
+    async def close(self) -> None:
+        self._writer._backlog.clear()
+        await super().close()

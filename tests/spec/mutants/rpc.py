@@ -1,0 +1,143 @@
+"""Connections that break one promise each; the specification must catch each by its sentence."""
+
+from __future__ import annotations
+
+from sdkit.errors import ConnectionLost, InternalError, NotConnected, SdkitError
+from sdkit.net.asking import Asking
+from sdkit.net.connection import Connection
+from sdkit.net.messages import CALL, Answered, Event, Failed, Request, Withdrawn
+from sdkit.net.rpc_calling import Waiter
+from sdkit.net.rpc_handling import Handling
+from sdkit.net.rpc_session import Session
+from sdkit.net.serving import Serving
+
+
+class _OldestFirst(Asking[Waiter]):
+    def on_result(self, message: list[object], _size: int, events: list[Event[Waiter]]) -> None:
+        oldest = min(self.pending)
+        events.append(Answered(self.pending.pop(oldest), message[2]))
+
+
+class AnswersTheOldestCall(Connection):
+    """Trusts that answers come in the order of the calls."""
+
+    class session_type(Session[Waiter]):  # noqa: N801
+        asking_type = _OldestFirst
+
+
+class PlainOvertakesTasks(Connection):
+    """Begins a plain handler at once, also behind a task that has not begun."""
+
+    class handling_type(Handling):  # noqa: N801
+        def on_request(self, request: Request) -> None:
+            self._begin(request)
+
+
+class ForgetsTheKindOfErrors(Connection):
+    """Every error is an internal one."""
+
+    class session_type(Session[Waiter]):  # noqa: N801
+        class serving_type(Serving):  # noqa: N801
+            def fail(self, id_: int, error: SdkitError) -> None:
+                super().fail(id_, InternalError(error.message, **error.fields))
+
+
+class LeavesHandlersRunning(Connection):
+    """Nobody waits any more, and the handler is not told."""
+
+    class handling_type(Handling):  # noqa: N801
+        def on_withdrawn(self, withdrawn: Withdrawn) -> None:
+            pass
+
+
+class WaitsForEver(Connection):
+    """Looks at no clock, on either side."""
+
+    class session_type(Session[Waiter]):  # noqa: N801
+        def expire(self, now_ns: int) -> list[Event[Waiter]]:
+            self.asking.wake_ns = self.serving.wake_ns = self._wake_ns = 1 << 63
+            return []
+
+
+class GivesNestedCallsAllTheTime(Connection):
+    """A handler's calls know nothing of the handler's deadline."""
+
+    class handling_type(Handling):  # noqa: N801
+        def _begin(self, request: Request) -> None:
+            deadline_ns, request.deadline_ns = request.deadline_ns, None
+            super()._begin(request)
+            request.deadline_ns = deadline_ns
+
+        def on_withdrawn(self, withdrawn: Withdrawn) -> None:
+            """And it is not cancelled either, which would hide that."""
+
+
+class KeepsItToItself(Connection):
+    """Gives a call up without telling the other side."""
+
+    class session_type(Session[Waiter]):  # noqa: N801
+        class asking_type(Asking[Waiter]):  # noqa: N801
+            def cancel(self, id_: int) -> None:
+                self._take(id_)
+
+
+class EndsAStreamWithItsCredit(Connection):
+    """Takes the end of the credit for the end of the stream."""
+
+    class session_type(Session[Waiter]):  # noqa: N801
+        class serving_type(Serving):  # noqa: N801
+            def item(self, id_: int, value: object) -> None:
+                if self.may_send(id_):
+                    super().item(id_, value)
+
+            def starved(self, id_: int, now_ns: int) -> None:
+                self._credit[id_] = 1 << 30
+                self._outbox.put((8, id_))
+
+
+class SendsWithoutCredit(Connection):
+    """A producer that does not wait for its reader, and a reader that does not mind."""
+
+    class session_type(Session[Waiter]):  # noqa: N801
+        class serving_type(Serving):  # noqa: N801
+            def may_send(self, id_: int) -> bool:
+                return True
+
+        class asking_type(Asking[Waiter]):  # noqa: N801
+            def on_item(
+                self, message: list[object], size: int, events: list[Event[Waiter]]
+            ) -> None:
+                for reading in self._reading.values():
+                    reading.credit = 1 << 40
+                super().on_item(message, size, events)
+
+
+class SaysThatLostCallsDidNotHappen(Connection):
+    """A lost connection is a failure, and a failure means that nothing happened."""
+
+    class session_type(Session[Waiter]):  # noqa: N801
+        def lost(self, reason: str) -> list[Failed[Waiter]]:
+            super().lost(reason) if not self.asking.pending else None
+            return self.asking.abandon(0, NotConnected(reason))
+
+
+class LeavesEverythingInDoubt(Connection):
+    """Not even a call that was never sent is known not to have happened."""
+
+    class session_type(Session[Waiter]):  # noqa: N801
+        def _not_open(self) -> SdkitError:
+            return ConnectionLost("who knows")
+
+        def lost(self, reason: str) -> list[Failed[Waiter]]:
+            self.asking.sent_id = self.asking.last_id
+            return super().lost(reason)
+
+
+class FreesThePlaceOfWithdrawnCalls(Connection):
+    """Counts the calls that somebody waits for, and not the handlers that run."""
+
+    class handling_type(Handling):  # noqa: N801
+        def on_request(self, request: Request) -> None:
+            wanted = sum(kind == CALL for kind in self._serving.requests.values())
+            self._serving.requests_max = 20 + len(self._serving.requests) - wanted
+            super().on_request(request)

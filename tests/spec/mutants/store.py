@@ -1,0 +1,309 @@
+"""Stores that each leave one rule out, with the property that has to notice.
+
+Each is a variant of `sdkit.store.database.Database` in which one small method
+is overridden: the rule that it stands for is missing, everything else works.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Literal, NamedTuple
+
+from sdkit.store.database import Database
+from sdkit.store.locks import LockTable
+from sdkit.store.scan import Cursor
+from sdkit.store.transaction import State, Transaction
+from sdkit.store.vacuum import Vacuum
+from sdkit.store.versions import Versions
+
+Part = Literal["one_session", "sessions", "instant_of_commit"]
+
+
+class Mutant(NamedTuple):
+    """A wrong store, and who must catch it."""
+
+    database: type[Database]
+    part: Part
+    property: str
+
+
+class ReadsWhatIsNotCommitted(Database):
+    """A dirty read: the write set of whoever holds the lock shows through."""
+
+    def get(self, transaction: Transaction, key: bytes) -> bytes | None:
+        value = super().get(transaction, key)
+        writer = self.locks.holders.get(key)
+        return value if writer is None else writer.writes.get(key, value)
+
+
+class LosesUpdates(Database):
+    """Nobody looks whether the key has changed since the snapshot."""
+
+    def check_first_updater(self, transaction: Transaction, key: bytes) -> None:
+        pass
+
+
+class ReadsTheNewestAtRepeatableRead(Database):
+    """Every statement of a repeatable read takes a snapshot of its own."""
+
+    def get(self, transaction: Transaction, key: bytes) -> bytes | None:
+        committed = transaction.writes.get(key, self.versions.read(key, self.visible))
+        super().get(transaction, key)
+        return committed
+
+
+class KeepsTheFirstSnapshotAtReadCommitted(Database):
+    """Read committed reads one state for the whole transaction."""
+
+    def read_position(self, transaction: Transaction) -> int:
+        if transaction.snapshot is None:
+            transaction.snapshot = self.snapshots.take(self.visible)
+        return transaction.snapshot
+
+
+class ForgetsSavepoints(Database):
+    """Undoing a savepoint leaves its writes in place."""
+
+    def undo_savepoint(self, transaction: Transaction, depth: int) -> None:
+        self.keep_savepoint(transaction, depth)
+
+
+class UndoesTooMuch(Database):
+    """Undoing a savepoint undoes the whole transaction."""
+
+    def undo_savepoint(self, transaction: Transaction, depth: int) -> None:
+        super().undo_savepoint(transaction, depth)
+        transaction.writes.clear()
+
+
+class ScansWithoutItsOwnWrites(Database):
+    """A scan reads committed data only."""
+
+    def open_scan(
+        self,
+        transaction: Transaction,
+        start: bytes,
+        end: bytes | None,
+        *,
+        prefix: bytes | None,
+        reverse: bool,
+        limit: int | None,
+    ) -> Cursor:
+        mine = dict(transaction.writes)
+        transaction.writes.clear()
+        try:
+            return super().open_scan(
+                transaction, start, end, prefix=prefix, reverse=reverse, limit=limit
+            )
+        finally:
+            transaction.writes.update(mine)
+
+
+class ScansWhatItWritesMeanwhile(Database):
+    """A scan shows what its own transaction writes while it streams."""
+
+    def scan_piece(self, transaction: Transaction, cursor: Cursor) -> list[tuple[bytes, bytes]]:
+        rows = super().scan_piece(transaction, cursor)
+        self.rows = rows  # what `write` below reaches into
+        return rows
+
+    def write(self, transaction: Transaction, key: bytes, value: bytes | None) -> None:
+        super().write(transaction, key, value)
+        rows: list[tuple[bytes, bytes]] = getattr(self, "rows", [])
+        rows[:] = [row for row in rows if row[0] != key]
+
+
+class ForgetsDeletes(Database):
+    """A delete in the write set does not hide the committed value."""
+
+    def get(self, transaction: Transaction, key: bytes) -> bytes | None:
+        value = super().get(transaction, key)
+        if value is None and key in transaction.writes:
+            return self.versions.read(key, self.visible)
+        return value
+
+
+class ResurrectingVersions(Versions):
+    def install(self, key: bytes, at: int, value: bytes | None) -> None:
+        if value is not None:
+            super().install(key, at, value)
+
+
+class DeletesDoNotLast(Database):
+    """A committed delete leaves the old value in place."""
+
+    versions_type = ResurrectingVersions
+
+
+class EagerVacuum(Vacuum):
+    def is_needed(self, at: int, replaced_at: int) -> bool:
+        return self._snapshots.anyone_from(at + 1, replaced_at)
+
+    def collect(self) -> None:
+        super().collect()
+        self.due = self.queued
+        self.step(self.queued)
+
+
+class VacuumsWhatIsStillRead(Database):
+    """A version that exactly the oldest snapshot reads is taken for dead."""
+
+    vacuum_type = EagerVacuum
+
+
+class ShowsCommitsBeforeTheyAreDurable(Database):
+    """Publishes at the append instead of at the disk's word."""
+
+    def appended(self, transaction: Transaction, position: int) -> None:
+        for key, value in transaction.writes.items():
+            self.versions.install(key, position, value)
+        self.visible = position
+        super().appended(transaction, position)
+
+
+class ReleasesLocksAtTheAppend(Database):
+    """Gives the locks up before the commit is durable."""
+
+    def appended(self, transaction: Transaction, position: int) -> None:
+        super().appended(transaction, position)
+        for key in transaction.locks:
+            self.release(key)
+        transaction.locks.clear()
+
+
+class PublishesInReverse(Database):
+    """Commits that became durable together are shown last one first."""
+
+    def publish(self, durable: int) -> None:
+        ready = [entry for entry in self.committing if entry[0] <= durable]
+        for entry in reversed(ready):
+            self.committing.remove(entry)
+            self.publish_one(*entry)
+
+
+class AbortsWhatIsCommitting(Database):
+    """The idle time-out does not spare a transaction whose record is in the log."""
+
+    def tick_idle(self) -> None:
+        super().tick_idle()
+        for _, transaction in list(self.committing):
+            self.committing.clear()
+            transaction.state = State.ACTIVE
+            self.rollback(transaction)
+
+
+class ImpatientLocks(LockTable[Transaction]):
+    def take_next(self, queue: deque[Transaction]) -> Transaction:
+        return queue.pop()
+
+
+class GivesLocksToTheLatecomer(Database):
+    """The last one to ask gets the lock first."""
+
+    lock_table_type = ImpatientLocks
+
+
+class LetsEverybodyWrite(Database):
+    """A dirty write: nobody waits for a lock that is held."""
+
+    def acquire(self, transaction: Transaction, key: bytes) -> bool:
+        self.read_position(transaction)
+        self.check_first_updater(transaction, key)
+        return True
+
+
+class KeepsLocksForEver(Database):
+    """A rolled back transaction does not give its locks up."""
+
+    def rollback(self, transaction: Transaction) -> None:
+        transaction.locks.clear()
+        super().rollback(transaction)
+
+
+class NeverLooksForDeadlocks(Database):
+    """Waits, and waits."""
+
+    def find_deadlock(self, transaction: Transaction) -> list[Transaction]:
+        return []
+
+
+class SeesDeadlocksEverywhere(Database):
+    """Takes every wait for a deadlock."""
+
+    def find_deadlock(self, transaction: Transaction) -> list[Transaction]:
+        return [transaction] if transaction.waits_for_key is not None else []
+
+
+class LetsTheDeadGoOn(Database):
+    """A transaction can be used after its commit."""
+
+    def begin_commit(self, transaction: Transaction) -> bool:
+        if transaction.state is State.COMMITTED:
+            return False
+        return super().begin_commit(transaction)
+
+
+class WritesThoughReadOnly(Database):
+    """Nobody looks whether a transaction may write."""
+
+    def check_lock(self, transaction: Transaction, key: bytes) -> None:
+        self.check_usable(transaction)
+
+
+MUTANTS: Final[list[Mutant]] = [
+    Mutant(
+        ReadsWhatIsNotCommitted,
+        "sessions",
+        "test_read_committed_reads_the_newest_committed_state",
+    ),
+    Mutant(LosesUpdates, "sessions", "test_the_first_updater_wins_at_repeatable_read"),
+    Mutant(
+        ReadsTheNewestAtRepeatableRead,
+        "sessions",
+        "test_repeatable_read_reads_the_state_at_its_first_statement",
+    ),
+    Mutant(
+        KeepsTheFirstSnapshotAtReadCommitted,
+        "sessions",
+        "test_read_committed_reads_the_newest_committed_state",
+    ),
+    Mutant(ForgetsSavepoints, "one_session", "test_a_savepoint_undoes_its_block_and_nothing_else"),
+    Mutant(UndoesTooMuch, "one_session", "test_a_savepoint_undoes_its_block_and_nothing_else"),
+    Mutant(ScansWithoutItsOwnWrites, "one_session", "test_it_answers_like_a_dictionary"),
+    Mutant(ScansWithoutItsOwnWrites, "sessions", "test_a_transaction_reads_its_own_writes"),
+    Mutant(
+        ScansWhatItWritesMeanwhile,
+        "one_session",
+        "test_a_scan_keeps_to_its_beginning_whatever_its_transaction_writes_meanwhile",
+    ),
+    Mutant(ForgetsDeletes, "one_session", "test_it_answers_like_a_dictionary"),
+    Mutant(DeletesDoNotLast, "one_session", "test_it_answers_like_a_dictionary"),
+    Mutant(
+        VacuumsWhatIsStillRead,
+        "sessions",
+        "test_repeatable_read_reads_the_state_at_its_first_statement",
+    ),
+    Mutant(
+        ShowsCommitsBeforeTheyAreDurable,
+        "instant_of_commit",
+        "test_nobody_sees_a_commit_before_it_is_durable",
+    ),
+    Mutant(
+        ReleasesLocksAtTheAppend,
+        "instant_of_commit",
+        "test_its_locks_are_held_until_it_is_durable",
+    ),
+    Mutant(
+        PublishesInReverse,
+        "instant_of_commit",
+        "test_commits_become_visible_in_the_order_of_the_log",
+    ),
+    Mutant(AbortsWhatIsCommitting, "instant_of_commit", "test_no_time_out_reaches_it"),
+    Mutant(GivesLocksToTheLatecomer, "sessions", "test_locks_are_given_in_the_order_of_asking"),
+    Mutant(LetsEverybodyWrite, "sessions", "test_a_key_has_one_writer_at_a_time"),
+    Mutant(KeepsLocksForEver, "sessions", "test_nobody_waits_for_nobody"),
+    Mutant(NeverLooksForDeadlocks, "sessions", "test_a_deadlock_is_broken"),
+    Mutant(SeesDeadlocksEverywhere, "sessions", "test_nobody_is_aborted_without_a_reason"),
+    Mutant(LetsTheDeadGoOn, "one_session", "test_a_transaction_is_of_no_use_after_its_end"),
+    Mutant(WritesThoughReadOnly, "one_session", "test_what_it_refuses_changes_nothing"),
+]

@@ -1,0 +1,64 @@
+"""The engine meets its specification, and the specification bites."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from sdkit.host import Host
+from sdkit.sim.disk import SimulatedDisk
+from sdkit.spec.store import instant_of_commit, one_session, sessions
+from sdkit.store import StoreConfig, StoreEngine
+from sdkit.store.database import Database
+from sdkit.store.interface import Store
+from tests.spec.bite import assert_caught
+from tests.spec.mutants.store import MUTANTS, Mutant
+
+COMMIT_S = 5.0
+PATIENT = StoreConfig(idle_transaction_timeout_s=1e3, lock_wait_timeout_s=1e3)
+HASTY = StoreConfig(idle_transaction_timeout_s=1.0, lock_wait_timeout_s=1.0)
+
+
+def engine(
+    database: type[Database] = Database,
+    *,
+    sync_s: float = 100e-6,
+    config: StoreConfig = PATIENT,
+) -> Callable[[], AbstractAsyncContextManager[Store]]:
+    """A factory of empty stores on a simulated disk."""
+
+    @asynccontextmanager
+    async def make() -> AsyncIterator[Store]:
+        host = Host("db", SimulatedDisk(sync_s=sync_s))
+        async with StoreEngine(host, config, database=database) as store:
+            yield store
+
+    return make
+
+
+def commits(database: type[Database] = Database) -> type[unittest.TestCase]:
+    return instant_of_commit(
+        engine(database, sync_s=COMMIT_S),
+        engine(database, sync_s=COMMIT_S, config=HASTY),
+        commit_s=COMMIT_S,
+    )
+
+
+TestOneSession = one_session(engine())
+TestSessions = sessions(engine())
+TestInstantOfCommit = commits()
+
+
+@pytest.mark.parametrize(
+    "mutant", MUTANTS, ids=[f"{m.database.__name__}-{m.part}" for m in MUTANTS]
+)
+def test_the_specification_catches(mutant: Mutant) -> None:
+    cases = {
+        "one_session": lambda: one_session(engine(mutant.database)),
+        "sessions": lambda: sessions(engine(mutant.database), each_alone=True),
+        "instant_of_commit": lambda: commits(mutant.database),
+    }
+    assert_caught(cases[mutant.part](), mutant.property)

@@ -1,0 +1,129 @@
+"""``sdkit journal``: what it prints for machines, and its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+from typer.testing import CliRunner
+
+from sdkit.cli.main import app
+from sdkit.host import Host
+from sdkit.storage import Journal, LocalDisk
+from sdkit.trace import Record, listening
+
+FIRST = "000000000001.wal"
+
+
+def write(directory: Path, count: int = 3) -> None:
+    async def main() -> None:
+        journal = await Journal.open(LocalDisk(directory), room="room", random=Random(0))
+        for number in range(count):
+            await journal.wait(journal.append(b"record %d" % number))
+        await journal.close()
+
+    asyncio.run(main())
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_json_holds_segments_records_and_findings(tmp_path: Path) -> None:
+    write(tmp_path / "room")
+    said = CliRunner().invoke(app, ["journal", str(tmp_path), "--json", "--from", "2"])
+    assert said.exit_code == 0
+    view = json.loads(said.stdout)
+    assert view["room"] == "room"
+    assert [segment["file"] for segment in view["segments"]] == [FIRST]
+    assert view["records"][0]["lsn"] == 2
+    assert view["records"][0]["content"] == "record 1"
+    assert not view["damaged"]
+    assert view["clean"]
+
+
+def test_damage_has_a_place_a_kind_and_an_exit_status(tmp_path: Path) -> None:
+    write(tmp_path)
+    flip(tmp_path / FIRST, 110)
+    said = CliRunner().invoke(app, ["journal", str(tmp_path), "--verify", "--json"])
+    assert said.exit_code == 1
+    (finding,) = json.loads(said.stdout)["findings"]
+    assert (finding["kind"], finding["file"], finding["offset"]) == ("corruption", FIRST, 72)
+    assert finding["lsn"] == 1
+
+
+def test_damage_that_only_a_follower_could_meet_is_found_and_hinders_no_start(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        journal = await Journal.open(LocalDisk(tmp_path), room="room", random=Random(0))
+        for number in range(3):
+            await journal.wait(journal.append(b"record %d" % number))
+        journal.hold("a follower", 1)
+
+        async def state() -> object:
+            yield b"state"
+
+        await journal.snapshot(3, state())  # type: ignore[arg-type]
+        await journal.wait(journal.append(b"record 3"))
+        await journal.close()
+        flip(tmp_path / FIRST, 110)
+        journal = await Journal.open(LocalDisk(tmp_path), room="room", random=Random(0))
+        assert journal.recovered.last_lsn == 4
+        await journal.close()
+
+    asyncio.run(main())
+    said = CliRunner().invoke(app, ["journal", str(tmp_path), "--verify"])
+    assert said.exit_code == 1
+    assert said.stdout.startswith("older damage:")
+
+
+@pytest.mark.parametrize("width", [76, 80, 200])
+def test_each_record_is_one_line_of_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    async def main() -> None:
+        journal = await Journal.open(LocalDisk(tmp_path), room="room", random=Random(0))
+        for number in range(3):
+            await journal.wait(journal.append(b"[b]%d " % number + b"\0long " * 30))
+        await journal.close()
+
+    asyncio.run(main())
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = CliRunner().invoke(app, ["journal", str(tmp_path)])
+    lines = said.stdout.splitlines()
+    rows = [line for line in lines if line.startswith(FIRST)][1:]  # the first is the segment's
+    kinds = [line.split()[5] for line in rows]
+    assert kinds.count("data") == 3
+    assert kinds[-1] == "end"
+    assert len(lines) == 1 + 2 + 1 + len(rows)  # a line about all of it, and two tables
+    assert all(len(line.rstrip()) <= width for line in lines[1:])
+    assert sum("…" in line for line in rows) == 3
+    assert all("[b]" in line for line in rows if " data " in line)
+
+
+def test_a_cut_needs_the_directory_for_itself(tmp_path: Path) -> None:
+    write(tmp_path / "room")
+    with Host.local("server", tmp_path):
+        said = CliRunner().invoke(app, ["journal", str(tmp_path), "--cut"])
+    assert said.exit_code != 0
+    assert "in use by process" in str(said.exception)
+
+
+def test_a_directory_without_a_journal_is_named(tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["journal", str(tmp_path)])
+    assert said.exit_code != 0
+    assert "holds no journal" in str(said.exception)
+
+
+@pytest.mark.parametrize("name", ["journal.opened", "journal.sync", "journal.close"])
+def test_a_run_says_what_it_does(tmp_path: Path, name: str) -> None:
+    heard: list[Record] = []
+    with listening(heard.append):
+        write(tmp_path)
+    assert name in {record.name for record in heard}

@@ -1,0 +1,192 @@
+"""What each listener makes of the same small run, to the letter."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+
+import pytest
+
+from sdkit import host as hosts
+from sdkit.host import Host
+from sdkit.sim.host import SimulatedHost
+from sdkit.sim.loop import run
+from sdkit.trace import (
+    JsonLines,
+    Listener,
+    Logs,
+    Metrics,
+    Record,
+    SequenceDiagram,
+    event,
+    listening,
+    span,
+)
+from sdkit.trace.record import active
+
+
+def small_run(listener: Listener) -> None:
+    """Two commits, one scan that takes a second and one that fails, on two hosts."""
+
+    async def main() -> None:
+        with listening(listener):
+            with hosts.running_on(SimulatedHost("db", seed=1)):
+                event("store.commit", transaction=1, key=b"\xffa", total=1.5, note=None)
+                with span("store.scan", rows=3):
+                    await asyncio.sleep(1)
+                with pytest.raises(KeyError), span("store.scan", rows=0):
+                    await asyncio.sleep(0.25)
+                    raise KeyError
+            with hosts.running_on(SimulatedHost("replica", seed=1)):
+                event("store.commit", transaction=2)
+                event("net.send", source="replica", target="db", label="a;b #1")
+
+    run(main())
+
+
+def test_metrics_read_as_prometheus_expects() -> None:
+    metrics = Metrics()
+    small_run(metrics)
+    assert metrics.text({"store.keys": 12, "journal.free_bytes": 1.5e9}) == (
+        "# TYPE sdkit_net_send_total counter\n"
+        "sdkit_net_send_total 1\n"
+        "# TYPE sdkit_store_commit_total counter\n"
+        "sdkit_store_commit_total 2\n"
+        "# TYPE sdkit_store_scan_seconds summary\n"
+        "sdkit_store_scan_seconds_sum 1.25\n"
+        "sdkit_store_scan_seconds_count 2\n"
+        "# TYPE sdkit_store_scan_failed_total counter\n"
+        "sdkit_store_scan_failed_total 1\n"
+        "# TYPE sdkit_journal_free_bytes gauge\n"
+        "sdkit_journal_free_bytes 1500000000\n"
+        "# TYPE sdkit_store_keys gauge\n"
+        "sdkit_store_keys 12\n"
+    )
+
+
+def test_metrics_of_one_host_leave_the_others_out() -> None:
+    metrics = Metrics(host="replica")
+    small_run(metrics)
+    assert metrics.count("store.commit") == 1
+    assert metrics.count("store.scan") == 0
+    assert metrics.count("net.send") == 1
+
+
+def test_metrics_with_nothing_counted_are_empty() -> None:
+    assert Metrics().text() == ""
+
+
+def test_json_lines_are_one_object_each_with_every_fact() -> None:
+    file = io.StringIO()
+    small_run(JsonLines(file))
+    lines = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert lines[0] == {
+        "name": "store.commit",
+        "host": "db",
+        "at_ns": 946_684_800_000_000_000,
+        "fields": {"transaction": 1, "key": "\\xffa", "total": 1.5, "note": None},
+    }
+    scan, failed = lines[1], lines[2]
+    assert (scan["duration_ns"], scan["fields"]) == (1_000_000_000, {"rows": 3})
+    assert scan["trace_id"] == scan["span_id"]
+    assert "failed" not in scan
+    assert "parent_id" not in scan
+    assert failed["failed"] is True
+    assert [line["name"] for line in lines] == [
+        "store.commit",
+        "store.scan",
+        "store.scan",
+        "store.commit",
+        "net.send",
+    ]
+
+
+def test_json_lines_stay_valid_whatever_a_field_holds() -> None:
+    file = io.StringIO()
+    with listening(JsonLines(file)):
+        event("a.b", text='"\n\\', huge=2**70, pair=(1, b"x"), odd={1, 2}, far=float("inf"))
+
+    def refuse(constant: str) -> object:
+        raise AssertionError(f"{constant} is not JSON")
+
+    (line,) = file.getvalue().splitlines()
+    fields = json.loads(line, parse_constant=refuse)["fields"]
+    assert fields["text"] == '"\n\\'
+    assert fields["pair"] == [1, "x"]
+    assert fields["far"] == "inf"
+
+
+def test_logs_go_to_the_logger_of_the_room(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "sdkit"):
+        small_run(Logs())
+    assert [(it.name, it.levelname, it.getMessage()) for it in caplog.records] == [
+        (
+            "sdkit.store",
+            "INFO",
+            "store.commit transaction=1 key=b'\\xffa' total=1.5 note=None [db]",
+        ),
+        ("sdkit.store", "INFO", "store.scan rows=3 took=1000.000ms [db]"),
+        ("sdkit.store", "WARNING", "store.scan rows=0 took=250.000ms [db]"),
+        ("sdkit.store", "INFO", "store.commit transaction=2 [replica]"),
+        ("sdkit.net", "INFO", "net.send source='replica' target='db' label='a;b #1' [replica]"),
+    ]
+
+
+def test_logs_below_the_level_asked_for_are_not_made(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "sdkit"):
+        small_run(Logs())
+    assert [it.levelname for it in caplog.records] == ["WARNING"]
+
+
+def label(record: Record) -> str | None:
+    return str(record.fields.get("label", record.name)) if record.duration_ns is None else None
+
+
+def test_a_sequence_diagram_has_arrows_and_notes_in_order() -> None:
+    diagram = SequenceDiagram(label)
+    small_run(diagram)
+    assert diagram.text() == (
+        "sequenceDiagram\n"
+        "    participant db\n"
+        "    participant replica\n"
+        "    Note over db: store.commit\n"
+        "    Note over replica: store.commit\n"
+        "    replica->>db: a#59;b #35;1\n"
+    )
+
+
+def test_a_sequence_diagram_says_what_it_left_out() -> None:
+    diagram = SequenceDiagram(label, arrows_max=1)
+    small_run(diagram)
+    assert diagram.text() == (
+        "sequenceDiagram\n"
+        "    participant db\n"
+        "    Note over db: store.commit\n"
+        "    Note over db: 2 more left out\n"
+    )
+
+
+def test_participants_whose_names_mermaid_cannot_read_get_readable_ones() -> None:
+    diagram = SequenceDiagram(label)
+    with listening(diagram), hosts.running_on(Host("client 1:a")):
+        event("net.send", source="client 1:a", target="end", label="hello")
+    assert diagram.text() == (
+        "sequenceDiagram\n"
+        "    participant p0 as client 1:a\n"
+        "    participant p1 as end\n"
+        "    p0->>p1: hello\n"
+    )
+
+
+def test_a_listener_may_choose_names_and_the_others_stay_free() -> None:
+    heard: list[str] = []
+    with listening(lambda record: heard.append(record.name), "room.rare", "room.long"):
+        event("room.often")
+        event("room.rare", number=1)
+        with span("room.long"):
+            event("room.often")
+        assert not active(), "who hears chosen names only must not make every call dear"
+    event("room.rare")
+    assert heard == ["room.rare", "room.long"]

@@ -10,6 +10,7 @@ order in which waiters get a row.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import shutil
@@ -126,8 +127,8 @@ class PostgresqlStore:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for transaction in list(self.open.values()):
-            await transaction.rollback()
+        rollbacks = [transaction.rollback() for transaction in self.open.values()]
+        await asyncio.gather(*rollbacks, return_exceptions=True)
         for connection in [self._watcher, *self._idle]:
             await connection.close()
 

@@ -144,7 +144,8 @@ class Driver:
 
     def succeeded(self, session: Session, step: Step, answer: Answer) -> None:
         oracle = self.oracle
-        if step.verb in ("put", "delete", "get_for_update") and not self.found_no_row(session, step):
+        locking = step.verb in ("put", "delete", "get_for_update")
+        if locking and not self.found_no_row(session, step):
             self.locked(session, step.key)
         match step.verb:
             case "get" | "get_for_update":

@@ -25,6 +25,7 @@ Read in this order
     drive         the steps of a disk, and how they fail
     platter       what may be left of a file after a power cut (a core)
     host          a machine whose clocks are virtual
+    life          one boot of a machine: what a kill ends
 
 The network has no faults yet, and a simulation is one machine.
 """

@@ -3,7 +3,7 @@
 What it shows: a server process is killed with SIGKILL in the middle of a load and
 started again on the same directory, and afterwards every transfer that was ever
 acknowledged is there, once and whole. What it does is in `play`, top to bottom;
-what counts as broken is in `sdkit.scenarios.bank`.
+what counts as broken is in `sdkit.scenarios.bank_workload`.
 
 What SIGKILL can prove, and what it cannot: the process loses everything it had in
 memory, between any two instructions. The operating system's page cache survives,
@@ -36,7 +36,7 @@ from rich.table import Table
 
 from sdkit.cli.child import ServedRoom
 from sdkit.errors import NotConnected
-from sdkit.scenarios.bank import Bank, Verdict
+from sdkit.scenarios.bank_workload import Bank, Verdict
 from sdkit.store.client import StoreClient
 
 AUDIT_PAUSE_S: Final = 0.02

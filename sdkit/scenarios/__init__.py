@@ -5,9 +5,9 @@ what was promised, and in the end holds the room to it. It knows nothing of the
 machines below: ``sdkit demo`` runs `bank` against real processes that are killed.
 
 Read in this order
-    bank        transfers between accounts, audits beside them; nothing lost, nothing twice
+    bank_workload  transfers between accounts, audits beside them; nothing lost, nothing twice
 """
 
-from sdkit.scenarios.bank import Bank, Verdict
+from sdkit.scenarios.bank_workload import Bank, Verdict
 
 __all__ = ["Bank", "Verdict"]

@@ -14,7 +14,7 @@ What an answer that never came means
                     `StoreClient.run` begins it anew, on a new connection.
     at commit       Nobody can know. The error is indeterminate, and it is not
                     repeated here: whoever repeats it must look first whether it
-                    has happened (`sdkit.scenarios.bank` shows how).
+                    has happened (`sdkit.scenarios.bank_workload` shows how).
 
 Two more things to notice
     * Beginning costs no round trip. The number of a transaction is ours, so

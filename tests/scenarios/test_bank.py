@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sdkit.errors import ConnectionLost
-from sdkit.scenarios.bank import Bank, Verdict
+from sdkit.scenarios.bank_workload import Bank, Verdict
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.store import Store, StoreConfig, StoreEngine

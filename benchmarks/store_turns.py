@@ -88,7 +88,7 @@ async def _measure(directory: str, selector: TimedSelector) -> tuple[float, int,
                     if not store.gauges()["store.vacuum_queue"]:
                         break
                     await asyncio.sleep(0.01)
-            removed = store.gauges()["store.versions_removed"]
+            removed = store.gauges()["store.versions_removed_total"]
             return selector.longest_s * 1e3, metrics.count("store.snapshot"), removed
 
 

@@ -155,7 +155,7 @@ class DirectoryUnusable(Unavailable, OSError):
 
 
 class AddressInUse(Unavailable, OSError):
-    """Something else listens on this address, or it cannot be bound."""
+    """Something else listens on this address and port."""
 
     code = "address_in_use"
 
@@ -236,9 +236,20 @@ def from_wire(kind: str, code: str, message: str, fields: Mapping[str, object]) 
 def check_between(name: str, value: float, low: float, high: float) -> None:
     """Refuse a configuration value outside ``low`` to ``high``, both allowed.
 
+    If both are of type int, so must be the value.
+
     Raises:
         InvalidArgument: naming the value and the limits.
     """
+    is_whole = isinstance(low, int) and isinstance(high, int)
+    if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
+        unit = " of bytes" if "_bytes" in name else " of seconds" if name.endswith("_s") else ""
+        raise InvalidArgument(
+            f"{name} is {value!r}; it must be a {'whole ' if is_whole else ''}number{unit} "
+            f"between {low} and {high}",
+            name=name,
+            value=str(value),
+        )
     if not low <= value <= high:
         raise InvalidArgument(
             f"{name} is {value}; it must lie between {low} and {high}", name=name, value=value

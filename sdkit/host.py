@@ -37,7 +37,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from sdkit.errors import DirectoryInUse, DirectoryUnusable, InvalidState
+from sdkit.errors import DirectoryInUse, DirectoryUnusable, InvalidArgument, InvalidState
 
 if TYPE_CHECKING:
     from sdkit.storage.disk import Disk
@@ -142,7 +142,7 @@ class DirectoryLock:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise DirectoryUnusable(
-                f"cannot use {directory} as a data directory: {error.strerror}",
+                f"cannot use {directory} as a data directory: {_why_unusable(error)}",
                 directory=str(directory),
             ) from error
         try:
@@ -163,6 +163,30 @@ class DirectoryLock:
         # The file stays: unlinking it would let two later processes lock two
         # different files of the same name.
         os.close(self._descriptor)
+
+
+def check_host(host: object) -> None:
+    """Refuse what is given in place of a host.
+
+    Raises:
+        InvalidArgument: it is none; the message says how to make one.
+    """
+    if not isinstance(host, Host):
+        raise InvalidArgument(
+            f"host is {host!r}, of type {type(host).__name__}; it must be a Host, as made by "
+            "`with Host.local('db', 'directory') as host:`"
+        )
+
+
+def _why_unusable(error: OSError) -> str:
+    match error:
+        case FileExistsError():
+            return "it is a file; name a directory, which is made if it is missing"
+        case NotADirectoryError():
+            return "a part of its path is a file; name another directory"
+        case PermissionError():
+            return f"{error.strerror}; name one that this user may write, or change its owner"
+    return str(error.strerror)
 
 
 def current() -> Host:

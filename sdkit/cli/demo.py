@@ -35,11 +35,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sdkit.cli.child import ServedRoom
-from sdkit.errors import NotConnected
+from sdkit.cli.options import option, parse_seconds
+from sdkit.errors import NotConnected, check_between
 from sdkit.scenarios.bank_workload import Bank, Verdict
 from sdkit.store.client import StoreClient
 
 AUDIT_PAUSE_S: Final = 0.02
+SECONDS_MIN: Final = 0.5
+SECONDS_MAX: Final = 7 * 86_400.0
 SIGKILL_PROVES: Final = (
     "SIGKILL proves that nothing acknowledged lived in the process alone; the operating "
     "system's page cache survives it. Power cuts, which it does not survive, come with the "
@@ -226,7 +229,14 @@ class _Screen:
 
 
 def demo(
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long the load lasts.")] = 20.0,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            parser=option(parse_seconds),
+            metavar="DURATION",
+            help="How long the load lasts: 20, 2min.",
+        ),
+    ] = 20.0,
     clients: Annotated[
         int, typer.Option(min=1, max=200, help="Clients, each on its own connection.")
     ] = 8,
@@ -238,6 +248,7 @@ def demo(
     ] = None,
 ) -> None:
     """Move money through a store that is killed meanwhile; then check the books."""
+    check_between("--seconds", seconds, SECONDS_MIN, SECONDS_MAX)
     directory = _fresh_directory(data)
     settings = Settings(
         seconds, clients, kills, secrets.randbelow(10_000) if seed is None else seed, directory

@@ -3,7 +3,7 @@
 Looking changes nothing and takes no lock, so it may be done beside a running
 server, whose last records can then look torn. ``--cut`` is the one exception:
 the explicit decision to give up a damaged end that recovery refuses to drop by
-itself (`sdkit.storage.recovery.UnexplainedDamage`).
+itself (`sdkit.storage.damage.UnexplainedDamage`).
 """
 
 from __future__ import annotations
@@ -75,12 +75,24 @@ def journals_in(directory: Path) -> list[Path]:
     """``directory`` if it holds a journal, else those below it that do.
 
     Raises:
-        InvalidArgument: there is none.
+        InvalidArgument: there is none; the message says what there is instead.
     """
+    if not directory.exists():
+        raise InvalidArgument(
+            f"there is no directory {directory}; name the one that a server was given with --data"
+        )
+    if not directory.is_dir():
+        raise InvalidArgument(
+            f"{directory} is a file; name the directory that it is in: {directory.parent}"
+        )
     candidates = [directory, *sorted(path for path in directory.glob("*") if path.is_dir())]
     holding = [path for path in candidates if holds_journal(path)]
     if not holding:
-        raise InvalidArgument(f"{directory} holds no journal: no *.wal file in it or just below it")
+        what = "holds no journal" if any(directory.iterdir()) else "is empty"
+        raise InvalidArgument(
+            f"{directory} {what}: no *.wal file in it or just below it; "
+            "name the directory that a server was given with --data"
+        )
     return holding[:1] if holding[0] == directory else holding
 
 

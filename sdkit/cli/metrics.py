@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
-from sdkit.errors import InvalidArgument
+from sdkit.cli.options import chosen_secret, option, parse_seconds
+from sdkit.errors import InvalidArgument, check_between
 from sdkit.net import rpc
+
+DAY_S: Final = 86_400.0
 
 
 def metrics(
     address: Annotated[str, typer.Argument(help="HOST:PORT of any sdkit server.")],
-    secret: Annotated[str | None, typer.Option(help="Shared secret, if it asks for one.")] = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 5.0,
+    secret: Annotated[
+        str | None,
+        typer.Option(help="Shared secret, if it asks for one; `ps` shows it: see --secret-file."),
+    ] = None,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="File whose first line is the secret.")
+    ] = None,
+    timeout_s: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            parser=option(parse_seconds),
+            metavar="DURATION",
+            help="How long to wait, as in 500ms or 5s.",
+        ),
+    ] = 5.0,
 ) -> None:
     """Print what a running server counts, as Prometheus text."""
     host, port = parse_address(address)
+    check_between("--timeout", timeout_s, 0.001, DAY_S)
+    secret = chosen_secret(secret, secret_file)
     sys.stdout.write(asyncio.run(_fetch(host, port, secret, timeout_s)))
 
 

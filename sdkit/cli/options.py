@@ -7,8 +7,8 @@ keys of a TOML file; from its docstring comes the help. Units are spoken in both
     --idle-timeout-s 250ms        idle_timeout_s = "250ms"
     --max-bytes 64MiB             max_bytes = "64MiB"
 
-This is the one place where ``250ms`` becomes 0.25: inside, seconds are floats
-and sizes are whole bytes.
+Capitals in units do not matter. This is the one place where ``250ms`` becomes
+0.25: inside, seconds are floats and sizes are whole bytes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import typer
 
@@ -29,22 +31,25 @@ from sdkit.errors import InvalidArgument
 from sdkit.net.server import ServerConfig
 from sdkit.rooms import ROOMS
 
+T = TypeVar("T")
+
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
 _BYTES: Final = {
     "": 1,
-    "B": 1,
-    "kB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
 }
-_QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
+_QUANTITY: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([A-Za-z]*)", re.ASCII)
+OTHERS_MAY_READ: Final = 0o044
 
 
 def parse_seconds(text: str) -> float:
-    """Seconds from ``250ms``, ``1.5s``, ``2min`` or a bare number of seconds.
+    """Seconds from ``250ms``, ``1.5s``, ``2min``, ``1h`` or a bare number of seconds.
 
     Raises:
         InvalidArgument: it is none of these.
@@ -56,9 +61,52 @@ def parse_bytes(text: str) -> int:
     """Bytes from ``64MiB``, ``10kB`` or a bare number of bytes.
 
     Raises:
-        InvalidArgument: it is none of these.
+        InvalidArgument: it is none of these, or no whole number of bytes.
     """
-    return int(_parse(text, _BYTES, "a size such as 64MiB, 10kB or 512"))
+    size = _parse(text, _BYTES, "a size such as 64MiB, 10kB or 512")
+    if not size.is_integer():
+        raise InvalidArgument(f"{text!r} is {size:g} bytes; it must be a whole number of bytes")
+    return int(size)
+
+
+def option(parse: Callable[[str], T]) -> Callable[[str | T], T]:
+    """``parse`` for typer's ``parser=``: a refusal is shown beside the name of the option."""
+
+    def parser(text: str | T) -> T:
+        if not isinstance(text, str):
+            return text  # the default
+        try:
+            return parse(text)
+        except InvalidArgument as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return parser
+
+
+def chosen_secret(secret: str | None, file: Path | None) -> str | None:
+    """The one of ``--secret`` and the first line of ``--secret-file`` that was given, if any.
+
+    Raises:
+        InvalidArgument: both were given, or the file cannot be read or is empty.
+    """
+    if file is None:
+        return secret
+    if secret is not None:
+        raise InvalidArgument("both --secret and --secret-file are given; give one of them")
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"the secret cannot be read: {error}") from error
+    if not lines or not lines[0]:
+        raise InvalidArgument(f"{file} is empty; the secret is its first line")
+    hint_at_readers(file)
+    return lines[0]
+
+
+def hint_at_readers(file: Path) -> None:
+    """Say on standard error that others may read a file that holds a secret."""
+    if file.stat().st_mode & OTHERS_MAY_READ:
+        sys.stderr.write(f"warning: others may read the secret in {file}: chmod 600 {file}\n")
 
 
 def config_from(
@@ -74,11 +122,15 @@ def config_from(
     Raises:
         InvalidArgument: an unknown key, a value of the wrong type or out of range.
     """
-    values: dict[str, object] = {}
-    if file is not None:
-        values.update(_from_toml(config, file, table))
-    values.update({name: value for name, value in given.items() if value is not None})
-    return config(**values)  # type: ignore[arg-type]
+    in_file = {} if file is None else _from_toml(config, file, table)
+    said = {name: value for name, value in given.items() if value is not None}
+    try:
+        return config(**in_file | said)  # type: ignore[arg-type]
+    except InvalidArgument as error:
+        words = set(re.findall(r"\w+", error.message))
+        if words & in_file.keys() - said.keys():  # it is about a value of the file
+            raise InvalidArgument(f"{file}: [{table}] {error.message}", **error.fields) from error
+        raise
 
 
 def command(
@@ -136,24 +188,24 @@ def _option(config: type[ServerConfig], field: dataclasses.Field[Any], text: str
     shown = text if default in {None, ""} else f"{text} (default: {spoken})"
     kind = _kind(config, field.name)
     if field.name.endswith("_s"):
-        option = typer.Option(flag, help=shown, parser=_usage(parse_seconds), metavar="DURATION")
-        return typing.Annotated[float | None, option]
+        made = typer.Option(flag, help=shown, parser=option(parse_seconds), metavar="DURATION")
+        return typing.Annotated[float | None, made]
     if is_size:
-        option = typer.Option(flag, help=shown, parser=_usage(parse_bytes), metavar="SIZE")
-        return typing.Annotated[int | None, option]
+        made = typer.Option(flag, help=shown, parser=option(parse_bytes), metavar="SIZE")
+        return typing.Annotated[int | None, made]
     if kind is bool:
         return typing.Annotated[bool | None, typer.Option(f"{flag}/--no{flag[1:]}", help=shown)]
     if typing.get_origin(kind) is typing.Literal:
-        option = typer.Option(flag, help=shown, metavar="|".join(typing.get_args(kind)))
-        return typing.Annotated[str | None, option]
+        made = typer.Option(flag, help=shown, metavar="|".join(typing.get_args(kind)))
+        return typing.Annotated[str | None, made]
     return typing.Annotated[typing.cast(Any, kind) | None, typer.Option(flag, help=shown)]
 
 
 def _spoken(size: int) -> str:
     """A size as a person would write it."""
     for unit in ("GiB", "MiB", "KiB"):
-        if size and size % _BYTES[unit] == 0:
-            return f"{size // _BYTES[unit]}{unit}"
+        if size and size % _BYTES[unit.lower()] == 0:
+            return f"{size // _BYTES[unit.lower()]}{unit}"
     return str(size)
 
 
@@ -176,7 +228,7 @@ def _from_toml(config: type[ServerConfig], file: Path, table: str) -> dict[str, 
         raise InvalidArgument(f"{file} cannot be read as TOML: {error}") from error
     if unknown := sorted(document.keys() - {room.name for room in ROOMS}):
         raise InvalidArgument(
-            f"{file} sets {unknown[0]}, which is no room; write its settings under [{table}]"
+            f"{file} sets {unknown[0]}, which is no room; write the settings under [{table}]"
         )
     settings = document.get(table, {})
     if not isinstance(settings, dict):
@@ -185,37 +237,40 @@ def _from_toml(config: type[ServerConfig], file: Path, table: str) -> dict[str, 
     values: dict[str, object] = {}
     for name, value in settings.items():
         if name not in known:
-            raise InvalidArgument(
-                f"{file}: [{table}] has no setting {name}; there are: {', '.join(sorted(known))}"
-            )
+            near = get_close_matches(name, sorted(known), 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
+            raise InvalidArgument(f"{file}: [{table}] has no setting {name}; {hint}")
+        values[name] = _value(f"{file}: [{table}] {name}", name, value, _kind(config, name))
+    if "secret" in values:
+        hint_at_readers(file)
+    return values
+
+
+def _value(where: str, name: str, value: object, kind: object) -> object:
+    """A value of a file, its unit made a number."""
+    try:
         if isinstance(value, str) and name.endswith("_s"):
             value = parse_seconds(value)
         elif isinstance(value, str) and "_bytes" in name:
             value = parse_bytes(value)
-        _check_type(f"{file}: {name}", value, _kind(config, name))
-        values[name] = value
-    return values
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{where}: {error.message}") from error
+    _check_type(where, value, kind)
+    return value
 
 
 def _check_type(name: str, value: object, kind: object) -> None:
     accepted = {int: (int,), float: (int, float), bool: (bool,)}.get(kind, (str,))  # type: ignore[call-overload]
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        wanted = getattr(kind, "__name__", "text")
-        raise InvalidArgument(f"{name} is {value!r}; it must be of type {wanted}")
+        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(
+            kind,  # type: ignore[call-overload]
+            "text",
+        )
+        raise InvalidArgument(f"{name} is {value!r}; it must be {wanted}")
 
 
 def _parse(text: str, units: Mapping[str, float], wanted: str) -> float:
     match = _QUANTITY.fullmatch(text.strip())
-    if match is None or match[2] not in units:
+    if match is None or match[2].lower() not in units:
         raise InvalidArgument(f"{text!r} is not {wanted}")
-    return float(match[1]) * units[match[2]]
-
-
-def _usage(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    def parser(text: str) -> Any:
-        try:
-            return parse(text)
-        except InvalidArgument as error:
-            raise typer.BadParameter(str(error)) from error
-
-    return parser
+    return float(match[1]) * units[match[2].lower()]

@@ -69,7 +69,7 @@ def _row(cls: type[SdkitError]) -> str:
     built_in = [base.__name__ for base in cls.__bases__ if base.__module__ == "builtins"]
     also = f" (also `{built_in[0]}`)" if built_in else ""
     meaning = (cls.__doc__ or "").strip().split("\n\n")[0]
-    meaning = " ".join(meaning.split()).replace("|", "\\|")
+    meaning = " ".join(meaning.split()).replace("|", "\\|").replace("``", "`")
     return f"| `{cls.code}` | `{cls.__module__}.{cls.__name__}`{also} | {meaning} |"
 
 

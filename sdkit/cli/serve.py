@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from sdkit import rooms
-from sdkit.cli.options import command, config_from
+from sdkit.cli.options import chosen_secret, command, config_from
 from sdkit.host import Host, running_on
 from sdkit.net.server import ServerConfig
 from sdkit.rooms import Room
@@ -36,6 +36,9 @@ app = typer.Typer(help="Start one room's server.", no_args_is_help=True, rich_ma
 _DATA = typer.Option("--data", help="Data directory; made if missing, locked while it runs.")
 _NAME = typer.Option("--name", help="What this host is called in logs and traces.")
 _FILE = typer.Option("--config", help="TOML file with a table named like the room.")
+_SECRET_FILE = typer.Option(
+    "--secret-file", help="File whose first line is the secret; not for other eyes (chmod 600)."
+)
 _EOF = typer.Option(
     "--stop-at-eof", help="End when standard input is closed: when the parent process is gone."
 )
@@ -47,6 +50,7 @@ def _register(room: Room) -> None:
         _parameter("data", Annotated[Path, _DATA], Path(f"{room.name}-data")),
         _parameter("name", Annotated[str, _NAME], room.name),
         _parameter("file", Annotated[Path | None, _FILE], None),
+        _parameter("secret_file", Annotated[Path | None, _SECRET_FILE], None),
         _parameter("stop_at_eof", Annotated[bool, _EOF], False),
         _parameter("as_json", Annotated[bool, _JSON], False),
     ]
@@ -55,17 +59,20 @@ def _register(room: Room) -> None:
         data: Path,
         name: str,
         file: Path | None,
+        secret_file: Path | None,
         stop_at_eof: bool,
         as_json: bool,
+        secret: str | None = None,
         **options: object,
     ) -> None:
+        options["secret"] = chosen_secret(secret, secret_file)
         config = config_from(room.config, options, file, room.name)
         _quiet_start_of_logging()
         with Host.local(name, data) as host, running_on(host):
             announcer = _Announcer(room.name, as_json)
             with listening(announcer, *_SAID):
                 try:
-                    asyncio.run(_serve(room, host, config, announcer, stop_at_eof))
+                    asyncio.run(_serve(room, host, data, config, announcer, stop_at_eof))
                 except asyncio.CancelledError:
                     announcer.say("cut", "a second signal: ended without waiting any longer")
                     raise typer.Exit(1) from None
@@ -113,12 +120,16 @@ class _Announcer:
             self.say(record.name, _SAID[record.name].format(**record.fields))
 
     def say(self, event: str, text: str, **facts: object) -> None:
+        line = f"{self._room}: {text}"
         if self._as_json:
             line = json.dumps({"event": event, "room": self._room, "text": text, **facts})
+        try:
             sys.stdout.write(line + "\n")
-        else:
-            sys.stdout.write(f"{self._room}: {text}\n")
-        sys.stdout.flush()
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever listened has gone: no reason to stop serving
+            nobody = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nobody, sys.stdout.fileno())
+            os.close(nobody)
 
 
 class _Stop:
@@ -152,7 +163,12 @@ class _Stop:
 
 
 async def _serve(
-    room: Room, host: Host, config: ServerConfig, announcer: _Announcer, stop_at_eof: bool
+    room: Room,
+    host: Host,
+    data: Path,
+    config: ServerConfig,
+    announcer: _Announcer,
+    stop_at_eof: bool,
 ) -> None:
     stop = _Stop(at_eof=stop_at_eof)
     began = time.perf_counter()
@@ -161,10 +177,13 @@ async def _serve(
         for line in server.repairs():
             announcer.say("repair", line)
         address = f"{server.address[0]}:{server.address[1]}"
+        facts = {"data": str(data), "durability": getattr(config, "durability", None)}
         announcer.say(
             "listening",
-            f"listening on {address}, recovered in {recovery_ms:.0f} ms",
+            f"listening on {address}, data in {data}, durability {facts['durability']}, "
+            f"recovered in {recovery_ms:.0f} ms",
             address=address,
+            **facts,
             recovery_ms=round(recovery_ms, 3),
         )
         await stop.wait()

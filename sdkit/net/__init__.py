@@ -23,6 +23,7 @@ Read in this order
     connection    the asyncio shell: a socket, a clock, and the session
     rpc           `connect`
     descriptors   how many connections the process can hold
+    addresses     why a server cannot listen, and what to do about it
     server        `Server`, the beginning and the end of every server of the kit
 
 The session is a core without I/O (as the Python community's "sans-I/O" library
@@ -31,6 +32,7 @@ Procedure Calls" (1984), for calls, HTTP/2 (RFC 9113) for credit and goodbyes,
 and gRPC for deadlines. The page is ``docs/rpc.md``.
 """
 
+from sdkit.net.addresses import AddressUnusable
 from sdkit.net.connection import Connection
 from sdkit.net.handlers import Detached, Handler
 from sdkit.net.limits import Limits
@@ -41,6 +43,7 @@ from sdkit.net.server import FewDescriptors, InsecureListener, Server, ServerCon
 from sdkit.net.serving import AnswerTooLarge, Stalled
 
 __all__ = [
+    "AddressUnusable",
     "AnswerTooLarge",
     "Connection",
     "Detached",

@@ -63,6 +63,7 @@ class Limits:
         check_between("calls_in_flight_max", self.calls_in_flight_max, 1, 1_000_000)
         check_between("stream_window_bytes", self.stream_window_bytes, 1024, 2**30)
         check_between("write_buffer_bytes", self.write_buffer_bytes, 1024, 2**30)
+        check_between("write_buffer_bytes_max", self.write_buffer_bytes_max, 1024, 2**40)
         if self.write_buffer_bytes_max < self.write_buffer_bytes:
             raise InvalidArgument(
                 f"write_buffer_bytes_max is {self.write_buffer_bytes_max}; it must be at least "

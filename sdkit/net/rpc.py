@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from sdkit import host as hosts
 from sdkit.errors import AuthenticationFailed, ConnectionLost, NotConnected, SdkitError
 from sdkit.net import deadlines
+from sdkit.net.addresses import check_address
 from sdkit.net.connection import Connection
 from sdkit.net.handlers import Handler, table
 from sdkit.net.hello import NONCE_BYTES, Side
@@ -83,11 +84,13 @@ async def connect(
         timeout_s: for all of it: the connection, TLS, the handshake.
 
     Raises:
+        InvalidArgument: host is no text, or port no number from 1 to 65535.
         NotConnected: nothing answers there, or not in time.
         AuthenticationFailed: the secrets differ, or the certificate is not trusted.
         VersionMismatch, ProtocolError: it speaks something else.
         Overloaded: it has too many connections at the moment.
     """
+    check_address(host, port)
     loop = asyncio.get_running_loop()
     where = f"{host}:{port}"
     limits = limits or Limits()
@@ -122,6 +125,8 @@ def _explained(error: BaseException, where: str, timeout_s: float) -> BaseExcept
         case tls.SSLCertVerificationError():
             text = f"{where} shows a certificate that is not trusted: {error.verify_message}"
             return AuthenticationFailed(text)
+        case UnicodeError():
+            return NotConnected(f"cannot connect to {where}: no host can have this name")
         case OSError():
             return NotConnected(f"cannot connect to {where}: {error.strerror or error}")
     return error

@@ -9,7 +9,8 @@ time for those that were begun, then cancelling, then the room's own end (sync,
 close). After that no task, socket or file of it remains, however it went.
 
 A room makes its server by subclassing: `handlers` is what it serves, `starting`
-and `stopping` what it does before and after, `gauges` what its metrics show.
+and `stopping` what it does before and after, `gauges` what its metrics show and
+``meanings`` what each of them is.
 
 Two decisions
     * The default address is 127.0.0.1. Listening wider without a secret or TLS
@@ -32,9 +33,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from sdkit import host as hosts
-from sdkit.errors import AddressInUse, InvalidArgument, InvalidState, Overloaded, check_between
-from sdkit.host import Host
+from sdkit.errors import InvalidArgument, InvalidState, Overloaded, check_between
+from sdkit.host import Host, check_host
 from sdkit.net import deadlines
+from sdkit.net.addresses import cannot_listen
 from sdkit.net.descriptors import BACKLOG, connections_possible
 from sdkit.net.handlers import Handler, table
 from sdkit.net.hello import Side
@@ -58,7 +60,9 @@ class ServerConfig(Limits):
 
     Args:
         host, port: where to listen; port 0 picks a free one.
-        secret: what clients have to know; None lets everybody in.
+        secret: what clients have to know; None lets everybody in. On a command line
+            it would show in the list of processes: give it in a file there, with
+            --secret-file or as TOML.
         ssl: makes it TLS.
         connections_max: one more is told `Overloaded`, and closed. If the process
             may not have so many descriptors, it is fewer, and a warning says so
@@ -87,6 +91,12 @@ class ServerConfig(Limits):
         check_between("port", self.port, 0, 65535)
         check_between("connections_max", self.connections_max, 1, 1_000_000)
         check_between("grace_s", self.grace_s, 0.0, 1e6)
+        if not isinstance(self.host, str):
+            raise InvalidArgument(
+                f"host is {self.host!r}; it must be a name or an address, as text"
+            )
+        if self.secret is not None and not isinstance(self.secret, str | bytes):
+            raise InvalidArgument("secret must be text or bytes")
         if not self.host:
             raise InvalidArgument("host is empty; use 127.0.0.1, or 0.0.0.0 for every interface")
         if self.secret is not None and len(self.secret) < 8:
@@ -94,6 +104,15 @@ class ServerConfig(Limits):
                 f"secret has {len(self.secret)} characters; it must have at least 8, "
                 "better 32 random ones"
             )
+
+
+MEANINGS: Final = {
+    "server.connections": "Connections that are open.",
+    "server.connections_accepted_total": "Connections accepted since the start.",
+    "server.connections_refused_total": "Connections refused because connections_max were open.",
+    "server.calls_in_flight": "Calls whose handlers are running.",
+    "server.calls_total": "Calls answered since the start.",
+}
 
 
 class Server:
@@ -107,6 +126,7 @@ class Server:
     """
 
     connection_type: type[Connection] = Connection
+    meanings: Mapping[str, str] = MEANINGS  # of `gauges`; a room adds its own
 
     def __init__(
         self,
@@ -115,6 +135,10 @@ class Server:
         *,
         host: Host | None = None,
     ) -> None:
+        if config is not None and not isinstance(config, ServerConfig):
+            raise InvalidArgument(f"config is {config!r}; a server takes a ServerConfig")
+        if host is not None:
+            check_host(host)
         self.config: Final = config or ServerConfig()
         self.host: Final = host or hosts.current()
         self.connections: Final[dict[int, Connection]] = {}  # by id, until the last handler ended
@@ -138,7 +162,10 @@ class Server:
         """Sync and close. Called when the last handler has ended, also after a failed start."""
 
     def gauges(self) -> Mapping[str, float]:
-        """Numbers of the room as they stand, ``room.noun`` to value."""
+        """Numbers of the room as they stand, ``room.noun`` to value.
+
+        The name of one that only rises ends in ``_total``.
+        """
         return {}
 
     def repairs(self) -> list[str]:
@@ -161,7 +188,7 @@ class Server:
 
     def metrics_text(self) -> str:
         """What the method ``metrics`` answers: Prometheus text."""
-        return self._metrics.text({**self._own_gauges(), **self.gauges()})
+        return self._metrics.text({**self._own_gauges(), **self.gauges()}, self.meanings)
 
     async def __aenter__(self) -> Self:
         if self._listener is not None:
@@ -216,13 +243,8 @@ class Server:
                 ssl=config.ssl,
                 ssl_handshake_timeout=config.handshake_timeout_s if config.ssl else None,
             )
-        except OSError as error:
-            raise AddressInUse(
-                f"cannot listen on {config.host}:{config.port}: {error.strerror or error}; "
-                "choose another port, or 0 for any free one",
-                host=config.host,
-                port=config.port,
-            ) from error
+        except (OSError, UnicodeError) as error:
+            raise cannot_listen(error, config.host, config.port) from error
         host, port = self.address
         event("server.listen", address=host, port=port, tls=config.ssl is not None)
 
@@ -301,10 +323,10 @@ class Server:
         now = self.connections.values()
         return {
             "server.connections": len(now),
-            "server.connections_accepted": self._accepted,
-            "server.connections_refused": self._refused,
+            "server.connections_accepted_total": self._accepted,
+            "server.connections_refused_total": self._refused,
             "server.calls_in_flight": sum(each.calls_in for each in now),
-            "server.calls": self._served + sum(each.served for each in now),
+            "server.calls_total": self._served + sum(each.served for each in now),
         }
 
 

@@ -17,3 +17,12 @@ Read in this order
     store_sessions      transactions that overlap, against the levels' promises
     store_commit        between a commit's record and its durability
 """
+
+try:
+    import hypothesis  # noqa: F401
+    import pytest  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"the specifications need {error.name}, which is not installed: "
+        "pip install 'system-design-kit[spec]'"
+    ) from error

@@ -49,6 +49,7 @@ from sdkit.net import Connection, Limits, connect
 from sdkit.store import interface
 from sdkit.store.interface import Isolation, TransactionInfo, VersionInfo
 from sdkit.store.isolation import level_of
+from sdkit.store.limits import check_key_type, check_range, check_value_type
 from sdkit.store.retry import run_transaction
 
 T = TypeVar("T")
@@ -75,6 +76,8 @@ class StoreClient:
         connect_timeout_s: for making a connection, handshakes included.
         limits: what the server is allowed.
     """
+
+    connection_type: type[Connection] = Connection
 
     def __init__(
         self,
@@ -121,6 +124,7 @@ class StoreClient:
                     server_hostname=self._server_hostname,
                     limits=self._limits,
                     timeout_s=self._connect_timeout_s,
+                    connection_type=self.connection_type,
                 )
             return self._connection
 
@@ -171,6 +175,7 @@ class StoreClient:
 
     async def versions(self, key: bytes) -> list[VersionInfo]:
         """See `interface.Store.versions`."""
+        check_key_type(key)
         found = cast("list[list[Any]]", await self._ask("versions", key))
         return [VersionInfo(*each) for each in found]
 
@@ -213,15 +218,20 @@ class ClientTransaction:
         return cast(int, begun.result())
 
     async def get(self, key: bytes) -> bytes | None:
+        check_key_type(key)
         return cast(bytes | None, await self._statement("get", key, changes=False))
 
     async def get_for_update(self, key: bytes) -> bytes | None:
+        check_key_type(key)
         return cast(bytes | None, await self._statement("get_for_update", key))
 
     async def put(self, key: bytes, value: bytes) -> None:
+        check_key_type(key)
+        check_value_type(key, value)
         await self._statement("put", key, value)
 
     async def delete(self, key: bytes) -> None:
+        check_key_type(key)
         await self._statement("delete", key)
 
     async def scan(
@@ -233,6 +243,7 @@ class ClientTransaction:
         reverse: bool = False,
         limit: int | None = None,
     ) -> AsyncIterator[tuple[bytes, bytes]]:
+        check_range(start, end, prefix, limit)
         connection = await self._begin()
         try:
             items = connection.stream("scan", self._number, start, end, prefix, reverse, limit)

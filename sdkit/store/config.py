@@ -88,3 +88,16 @@ class StoreConfig:
         check_between("max_bytes", self.max_bytes, 1 * KIB, 1 << 50)
         check_between("snapshot_log_bytes", self.snapshot_log_bytes, 4 * KIB, 1 << 50)
         check_between("segment_bytes", self.segment_bytes, 4 * KIB, 1 << 40)
+
+
+def check_config(config: object, kind: type[StoreConfig] = StoreConfig) -> None:
+    """Refuse what is given in place of a config; None stands for the defaults.
+
+    Raises:
+        InvalidArgument: naming what was given and what is wanted.
+    """
+    if config is not None and not isinstance(config, kind):
+        raise InvalidArgument(
+            f"config is of type {type(config).__name__}; it must be a {kind.__name__}, "
+            f"as in {kind.__name__}(durability='sync')"
+        )

@@ -35,11 +35,11 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from sdkit.errors import Closed, DiskUnavailable, Indeterminate, SdkitError
-from sdkit.host import Host
+from sdkit.host import Host, check_host
 from sdkit.storage.journal import Journal, JournalConfig
 from sdkit.store import interface
 from sdkit.store.checkpoint import Checkpoint, Recovery
-from sdkit.store.config import StoreConfig
+from sdkit.store.config import StoreConfig, check_config
 from sdkit.store.database import IDLE_TICKS, Database
 from sdkit.store.handle import EngineTransaction
 from sdkit.store.interface import Isolation, TransactionInfo, VersionInfo
@@ -80,6 +80,8 @@ class StoreEngine:
         *,
         database: Callable[[StoreConfig], Database] = Database,
     ) -> None:
+        check_host(host)
+        check_config(config)
         self.host: Final = host
         self.config: Final = config or StoreConfig()
         self.database: Final = database(self.config)

@@ -36,6 +36,38 @@ class StoreFull(Unavailable):
     code = "store_full"
 
 
+def check_key_type(key: object) -> None:
+    """Refuse what is not bytes. A client asks this, too, before it encodes it.
+
+    A ``bytearray`` would arrive at a server as bytes, and work there; kept in this
+    process it could change under the store that holds it. So neither takes it.
+
+    Raises:
+        InvalidArgument: naming the type, and what to write instead.
+    """
+    if not isinstance(key, bytes):
+        raise InvalidArgument(f"a key is {_instead(key)}")
+
+
+def check_value_type(key: bytes, value: object) -> None:
+    """The same for the value of ``key``."""
+    if not isinstance(value, bytes):
+        raise InvalidArgument(f"the value of {key!r} is {_instead(value)}")
+
+
+def _instead(given: object) -> str:
+    match given:
+        case str():
+            way = "encode it, as in 'text'.encode()"
+        case bytearray() | memoryview():
+            way = "make a copy with bytes(...)"
+        case None:
+            way = "to remove a key, delete it"
+        case _:
+            way = "turn it into bytes first"
+    return f"of type {type(given).__name__}; keys and values are bytes: {way}"
+
+
 def check_key(key: object, config: StoreConfig) -> None:
     """Refuse what is not a key.
 
@@ -43,8 +75,8 @@ def check_key(key: object, config: StoreConfig) -> None:
         InvalidArgument: not bytes, or empty.
         LimitExceeded: longer than ``key_bytes_max``.
     """
-    if not isinstance(key, bytes):
-        raise InvalidArgument(f"a key is {type(key).__name__}; keys are bytes")
+    check_key_type(key)
+    assert isinstance(key, bytes)
     if not key:
         raise InvalidArgument("a key is empty; keys have at least one byte")
     if len(key) > config.key_bytes_max:
@@ -62,8 +94,8 @@ def check_value(key: bytes, value: object, config: StoreConfig) -> None:
         InvalidArgument: not bytes.
         LimitExceeded: longer than ``value_bytes_max``.
     """
-    if not isinstance(value, bytes):
-        raise InvalidArgument(f"the value of {key!r} is {type(value).__name__}; values are bytes")
+    check_value_type(key, value)
+    assert isinstance(value, bytes)
     if len(value) > config.value_bytes_max:
         raise LimitExceeded(
             f"the value of {key!r} has {len(value)} bytes; "
@@ -106,7 +138,8 @@ def check_memory(used: int, more: int, config: StoreConfig) -> None:
     """Refuse what takes ``more`` memory than there is beside the ``used``."""
     if more > 0 and used + more > config.max_bytes:
         raise StoreFull(
-            f"the store takes {used} bytes of memory and this call {more} more; max_bytes is "
+            f"the store takes {used} bytes of memory and this call {more} more (a new key takes "
+            f"{WRITE_OVERHEAD_BYTES} beside its own bytes and its value's); max_bytes is "
             f"{config.max_bytes}; delete something, end long transactions, or raise it",
             used=used,
             limit=config.max_bytes,

@@ -9,13 +9,32 @@ from typing import Final
 
 from sdkit.store.database import Database
 from sdkit.store.interface import TransactionInfo, VersionInfo
+from sdkit.store.limits import check_key_type
 from sdkit.store.transaction import State, Transaction
 
+MEANINGS: Final = {
+    "store.keys": "Keys that are there, deleted ones included while somebody may see them.",
+    "store.bytes": "Memory for keys and versions, roughly.",
+    "store.bytes_max": "The limit of that memory (max_bytes).",
+    "store.uncommitted_bytes": "Memory for write sets, savepoints and locks.",
+    "store.position": "Position in the log of the newest visible commit.",
+    "store.oldest_snapshot_lag": "How many commits the oldest reader is behind.",
+    "store.versions_held": "Old versions and tombstones that are kept for readers.",
+    "store.versions_removed_total": "Old versions and tombstones removed since the start.",
+    "store.vacuum_queue": "Keys that the vacuum will visit.",
+    "store.transactions": "Transactions that are open.",
+    "store.transactions_waiting": "Open transactions that wait for a lock.",
+    "store.transactions_committing": "Open transactions whose commit is in the log.",
+    "store.oldest_transaction_s": "Age of the oldest open transaction in seconds.",
+    "store.log_bytes": "Bytes of log since the last snapshot: what a restart reads.",
+    "store.failed": "1 after the disk has failed and writes are refused, else 0.",
+}
 WAITS_FOR_SHOWN: Final = 16  # of those before a waiting transaction
 
 
 def describe_versions(database: Database, key: bytes) -> list[VersionInfo]:
     """The version chain of a key, newest first; an uncommitted version leads."""
+    check_key_type(key)
     chain = [
         VersionInfo(position=at, value=value, transaction=None)
         for at, value, _ in database.versions.chain(key)
@@ -62,7 +81,7 @@ def gauges(database: Database, now_s: float) -> dict[str, float]:
         "store.position": database.visible,
         "store.oldest_snapshot_lag": 0 if oldest is None else database.visible - oldest,
         "store.versions_held": database.vacuum.held,
-        "store.versions_removed": database.vacuum.removed,
+        "store.versions_removed_total": database.vacuum.removed,
         "store.vacuum_queue": database.vacuum.queued,
         "store.transactions": len(transactions),
         "store.transactions_waiting": sum(t.waits_for_key is not None for t in transactions),

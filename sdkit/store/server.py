@@ -42,12 +42,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from sdkit.errors import Closed, InvalidArgument, InvalidState, Overloaded
-from sdkit.host import Host
+from sdkit.host import Host, check_host
 from sdkit.net import Connection, Handler, Server, ServerConfig
-from sdkit.store.config import StoreConfig
+from sdkit.store.config import StoreConfig, check_config
 from sdkit.store.engine import StoreEngine
 from sdkit.store.handle import EngineTransaction
 from sdkit.store.isolation import level_of
+from sdkit.store.report import MEANINGS
 from sdkit.store.transaction import State
 
 SCAN_ITEM_BYTES: Final = 32 * 1024  # of keys and values in one item of a scan's stream
@@ -85,6 +86,8 @@ class StoreServer(Server):
     Raises (on entering): what `StoreEngine` and `Server` do.
     """
 
+    meanings: Mapping[str, str] = {**Server.meanings, **MEANINGS}
+
     def __init__(
         self,
         host: Host,
@@ -92,6 +95,8 @@ class StoreServer(Server):
         *,
         engine: StoreEngine | None = None,
     ) -> None:
+        check_host(host)
+        check_config(config, StoreServerConfig)
         config = config or StoreServerConfig()
         super().__init__(config=config, host=host)
         self.engine: Final = engine or StoreEngine(host, config)

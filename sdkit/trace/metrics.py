@@ -1,11 +1,19 @@
 """Metrics: how often and how long, as text that Prometheus reads.
 
-Every event counts under its name, every span also adds up its time, and every
-numeric field named in ``gauges`` keeps its last value:
+Every event counts under its name, and every span also adds up its time. A server
+adds the values that it can read off itself at any moment:
 
+    # HELP sdkit_store_commit_total Events store.commit.
+    # TYPE sdkit_store_commit_total counter
     sdkit_store_commit_total 120
-    sdkit_rpc_handle_seconds_sum 0.84
-    sdkit_rpc_handle_seconds_count 120
+    sdkit_rpc_serve_seconds_sum 0.84
+    sdkit_rpc_serve_seconds_count 120
+    sdkit_store_keys 1000
+
+A *counter* only rises, and begins at zero again with the process: what one asks
+is its rate. A *gauge* goes up and down: what one asks is its value. Prometheus
+wants the name of a counter to end in ``_total``, so here that name decides, and
+no third list has to be kept.
 
 Only names become metrics, never the other fields: a label per key or per
 transaction would make one time series each, which is the classic way to bring
@@ -51,28 +59,41 @@ class Metrics:
         """How many events, or finished spans, of this name there were."""
         return self._events[name] + self._spans[name]
 
-    def text(self, gauges: Mapping[str, float] | None = None) -> str:
-        """Everything counted so far, sorted by name, and ``gauges`` as they stand.
+    def text(
+        self,
+        values: Mapping[str, float] | None = None,
+        meanings: Mapping[str, str] | None = None,
+    ) -> str:
+        """Everything counted so far, sorted by name, and ``values`` as they stand.
 
         Args:
-            gauges: ``room.noun`` to its present value, read by the caller.
+            values: ``room.noun`` to its present value, read by the caller. A
+                name that ends in ``_total`` is a counter, any other a gauge.
+            meanings: what each of them is, in a sentence.
         """
         lines: list[str] = []
         for name, count in sorted(self._events.items()):
             metric = f"{_metric(name)}_total"
-            lines += [f"# TYPE {metric} counter", f"{metric} {count}"]
+            lines += _head(metric, "counter", f"Events {name}.") + [f"{metric} {count}"]
         for name, count in sorted(self._spans.items()):
-            metric = f"{_metric(name)}_seconds"
-            lines += [
-                f"# TYPE {metric} summary",
-                f"{metric}_sum {self._span_ns[name] / 1e9:.9g}",
-                f"{metric}_count {count}",
-                f"# TYPE {_metric(name)}_failed_total counter",
-                f"{_metric(name)}_failed_total {self._failures[name]}",
-            ]
-        for name, value in sorted((gauges or {}).items()):
-            lines += [f"# TYPE {_metric(name)} gauge", f"{_metric(name)} {value:.12g}"]
+            metric, failed = f"{_metric(name)}_seconds", f"{_metric(name)}_failed_total"
+            lines += _head(metric, "summary", f"How long {name} took, and how often it was done.")
+            lines += [f"{metric}_sum {self._span_ns[name] / 1e9:.9g}", f"{metric}_count {count}"]
+            lines += _head(failed, "counter", f"How often {name} failed.")
+            lines += [f"{failed} {self._failures[name]}"]
+        for name, value in sorted((values or {}).items()):
+            metric = _metric(name)
+            kind = "counter" if name.endswith("_total") else "gauge"
+            lines += _head(metric, kind, (meanings or {}).get(name, name))
+            lines += [f"{metric} {value:.12g}"]
         return "\n".join(lines) + "\n" if lines else ""
+
+
+def _head(metric: str, kind: str, meaning: str) -> list[str]:
+    escaped = meaning.replace("\\", r"\\").replace(
+        "\n", r"\n"
+    )  # the only two that the format asks for
+    return [f"# HELP {metric} {escaped}", f"# TYPE {metric} {kind}"]
 
 
 def _metric(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import subprocess
@@ -46,7 +47,17 @@ def test_help_of_serve_explains_every_option() -> None:
         (["serve", "store", "--durability", "maybe"], "durability"),
         (["serve", "store", "--max-bytes", "many"], "'many' is not a size"),
         (["serve", "store", "--transactions-max", "0"], "transactions_max is 0"),
-        (["demo", "--seconds", "0"], "seconds"),
+        (["demo", "--seconds", "0"], "--seconds is 0"),
+        (["demo", "--seconds", "inf"], "'inf' is not a duration"),
+        (["demo", "--seconds", "-1s"], "'-1s' is not a duration"),
+        (["metrics", "--timeout", "nan", "localhost:1"], "'nan' is not a duration"),
+        (["metrics", "--timeout", "0s", "localhost:1"], "--timeout is 0"),
+        (["serve", "store", "--secret-file", "nothing"], "the secret cannot be read"),
+        (["serve", "store", "--prot", "3"], "--port"),
+        (["serve", "store", "--host", "no.such.name.invalid"], "is not known"),
+        (["serve", "store", "--host", "192.0.2.1"], "this machine has no such address"),
+        (["journal", "nothing"], "there is no directory nothing"),
+        (["journal", "."], ". is empty"),
         (["demo", "--clients", "0"], "clients"),
         (["demo", "--kills", "-1"], "kills"),
         (["metrics", "nowhere"], "'nowhere' is not an address"),
@@ -80,7 +91,10 @@ def test_a_data_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
     file.write_text("")
     done = sdkit("serve", "store", "--data", str(file))
     assert done.returncode == 2
-    assert f"cannot use {file} as a data directory" in done.stderr
+    assert f"cannot use {file} as a data directory: it is a file" in done.stderr
+    assert f"{file} is a file; name the directory" in sdkit("journal", str(file)).stderr
+    beside = sdkit("journal", str(tmp_path))
+    assert (beside.returncode, "holds no journal" in beside.stderr) == (2, True)
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
@@ -115,6 +129,38 @@ def test_importing_a_room_loads_neither_typer_nor_rich_nor_hypothesis() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_server_says_where_it_listens_where_its_data_is_and_how_durable_and_hides_its_secret(
+    tmp_path: Path,
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse battery\n")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "sdkit.cli.main", "serve", "store", "--data", "here"]
+        + ["--durability", "os", "--secret-file", str(secret)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    said = server.stdout.readline()
+    found = re.fullmatch(
+        r"store: listening on (127\.0\.0\.1:\d+), data in here, durability os, "
+        r"recovered in \d+ ms\n",
+        said,
+    )
+    assert found, said
+    command_line = Path(f"/proc/{server.pid}/cmdline")
+    if command_line.exists():
+        assert b"correct horse" not in command_line.read_bytes()
+    without = sdkit("metrics", found[1])
+    assert "secret" in without.stderr
+    done = sdkit("metrics", "--timeout", "5S", "--secret-file", str(secret), found[1])
+    assert "# TYPE sdkit_server_connections_accepted_total counter\n" in done.stdout, done.stderr
+    server.terminate()
+    server.stdout.close()
+    assert server.wait() == 0
 
 
 def test_a_server_says_its_refusals_and_its_stop_a_line_each(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ ROW = re.compile(r"^\| `((?:rpc|server)\.\w+)`( \(span\))? \| ([^|]*) \|", re.MU
 
 
 def table() -> dict[tuple[str, bool], set[str]]:
-    rows = ROW.findall(PAGE.read_text(encoding="utf-8"))
+    text = PAGE.read_text(encoding="utf-8")
+    rows = ROW.findall(text[: text.index("Every server answers the method")])
     return {(name, bool(span)): set(fields.split(", ")) for name, span, fields in rows}
 
 
@@ -45,6 +46,17 @@ async def everything() -> None:
     with pytest.warns(FewDescriptors):
         async with serving(connections_max=1001):
             pass
+
+
+def test_the_page_names_every_metric_of_a_server() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in server.MEANINGS)
+
+    async def main() -> set[str]:
+        async with serving() as running:
+            return set(running._own_gauges())
+
+    assert run(main()) == set(server.MEANINGS)
 
 
 def test_the_page_names_every_event_and_every_field(monkeypatch: pytest.MonkeyPatch) -> None:

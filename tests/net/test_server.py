@@ -78,7 +78,7 @@ def test_one_connection_too_many_is_told_so_and_the_others_stay() -> None:
             async with await connect(*server.address) as third:
                 assert await third.call("echo", 3) == 3
             await second.close()
-            assert "sdkit_server_connections_refused 1" in server.metrics_text()
+            assert "sdkit_server_connections_refused_total 1" in server.metrics_text()
 
     run(main())
 

@@ -363,9 +363,9 @@ def test_what_breaks_a_limit_is_refused_by_name_and_changes_nothing() -> None:
                 await transaction.put(b"a", b"1")
                 with pytest.raises(InvalidArgument, match="a key is empty"):
                     await transaction.put(b"", b"1")
-                with pytest.raises(InvalidArgument, match="a key is str"):
+                with pytest.raises(InvalidArgument, match="a key is of type str"):
                     await transaction.get("a")  # type: ignore[arg-type]
-                with pytest.raises(InvalidArgument, match="value of b'a' is NoneType"):
+                with pytest.raises(InvalidArgument, match="value of b'a' is of type NoneType"):
                     await transaction.put(b"a", None)  # type: ignore[arg-type]
                 with pytest.raises(LimitExceeded, match="5 bytes; key_bytes_max is 4"):
                     await transaction.delete(b"abcde")
@@ -619,7 +619,7 @@ def test_a_long_reader_shows_in_the_gauges_and_its_end_frees_what_it_held() -> N
             await asyncio.sleep(0.01)
             free = store.gauges()
             assert free["store.versions_held"] == free["store.vacuum_queue"] == 0
-            assert free["store.versions_removed"] == 300
+            assert free["store.versions_removed_total"] == 300
             assert free["store.bytes"] < held["store.bytes"]
 
     run(main())

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sdkit.host import Host
+from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.loop import run
+from sdkit.store.server import StoreServer
 from tests.store.stores import engine_on
 
 ROOT = Path(__file__).parent.parent.parent
@@ -25,12 +28,26 @@ def test_every_event_is_in_the_table_and_no_other() -> None:
     assert in_page == in_code
 
 
+def test_every_metric_of_a_server_says_what_it_is() -> None:
+    async def main() -> str:
+        async with StoreServer(Host("db", SimulatedDisk())) as server:
+            return server.metrics_text()
+
+    text = run(main())
+    names = [line.split()[0] for line in text.splitlines() if not line.startswith("#")]
+    assert "sdkit_store_versions_removed_total" in names
+    for name in names:
+        assert re.search(rf"^# HELP {name} .{{9,}}\.$", text, re.MULTILINE)
+        kind = "counter" if name.endswith("_total") else "gauge"
+        assert f"# TYPE {name} {kind}\n" in text
+
+
 def test_every_gauge_is_in_the_table() -> None:
     async def main() -> set[str]:
         async with engine_on() as store:
             return set(store.gauges())
 
-    table = PAGE[PAGE.index("| gauge |") : PAGE.index("| event |")]
+    table = PAGE[PAGE.index("| name |") : PAGE.index("| event |")]
     for gauge in run(main()):
         short = "..." + gauge.removeprefix("store.transactions")
         assert f"`{gauge}`" in table or f"`{short}`" in table, gauge

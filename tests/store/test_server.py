@@ -119,10 +119,10 @@ def test_a_scan_that_is_left_in_the_middle_leaves_the_transaction_usable() -> No
         (lambda t: t.put(b"", b""), InvalidArgument, "a key is empty"),
         (lambda t: t.put(b"k" * 1025, b""), LimitExceeded, "key_bytes_max is 1024"),
         (lambda t: t.put(b"k", b"v" * 2_000_000), LimitExceeded, "value_bytes_max is 1048576"),
-        (lambda t: t.get("text"), InvalidArgument, "takes bytes as key, not str"),
-        (lambda t: t.put(b"k", None), InvalidArgument, "takes bytes as value, not NoneType"),
+        (lambda t: t.get("text"), InvalidArgument, "a key is of type str"),
+        (lambda t: t.put(b"k", None), InvalidArgument, "is of type NoneType"),
         (lambda t: anext(t.scan(limit=-1)), InvalidArgument, "limit is -1"),
-        (lambda t: anext(t.scan(end="z")), InvalidArgument, "as end, not str"),
+        (lambda t: anext(t.scan(end="z")), InvalidArgument, "end is str; bounds"),
     ],
 )
 def test_what_is_refused_is_named_and_the_transaction_goes_on(

@@ -49,20 +49,30 @@ def small_run(listener: Listener) -> None:
 def test_metrics_read_as_prometheus_expects() -> None:
     metrics = Metrics()
     small_run(metrics)
-    assert metrics.text({"store.keys": 12, "journal.free_bytes": 1.5e9}) == (
+    values = {"store.keys": 12, "journal.free_bytes": 1.5e9, "store.removed_total": 3}
+    assert metrics.text(values, {"store.keys": "Keys\\values\nby name."}) == (
+        "# HELP sdkit_net_send_total Events net.send.\n"
         "# TYPE sdkit_net_send_total counter\n"
         "sdkit_net_send_total 1\n"
+        "# HELP sdkit_store_commit_total Events store.commit.\n"
         "# TYPE sdkit_store_commit_total counter\n"
         "sdkit_store_commit_total 2\n"
+        "# HELP sdkit_store_scan_seconds How long store.scan took, and how often it was done.\n"
         "# TYPE sdkit_store_scan_seconds summary\n"
         "sdkit_store_scan_seconds_sum 1.25\n"
         "sdkit_store_scan_seconds_count 2\n"
+        "# HELP sdkit_store_scan_failed_total How often store.scan failed.\n"
         "# TYPE sdkit_store_scan_failed_total counter\n"
         "sdkit_store_scan_failed_total 1\n"
+        "# HELP sdkit_journal_free_bytes journal.free_bytes\n"
         "# TYPE sdkit_journal_free_bytes gauge\n"
         "sdkit_journal_free_bytes 1500000000\n"
+        "# HELP sdkit_store_keys Keys\\\\values\\nby name.\n"
         "# TYPE sdkit_store_keys gauge\n"
         "sdkit_store_keys 12\n"
+        "# HELP sdkit_store_removed_total store.removed_total\n"
+        "# TYPE sdkit_store_removed_total counter\n"
+        "sdkit_store_removed_total 3\n"
     )
 
 

@@ -128,7 +128,9 @@ class Segments:
             raise disk_failed(f"making {header.name}, whose directory is gone", error) from error
         except OSError as error:
             await self.discard(name, file)
-            raise disk_unavailable(f"making {header.name}", error) from error
+            raise disk_unavailable(
+                f"making {header.name} of {len(content)} bytes", error
+            ) from error
         try:
             await self._sync_new(file)
         except BaseException as error:

@@ -118,7 +118,7 @@ def test_a_cut_needs_the_directory_for_itself(tmp_path: Path) -> None:
 def test_a_directory_without_a_journal_is_named(tmp_path: Path) -> None:
     said = CliRunner().invoke(app, ["journal", str(tmp_path)])
     assert said.exit_code != 0
-    assert "holds no journal" in str(said.exception)
+    assert "is empty: no *.wal file" in str(said.exception)
 
 
 @pytest.mark.parametrize("name", ["journal.opened", "journal.sync", "journal.close"])

@@ -16,6 +16,7 @@ behind the `Disk` interface.
 
 Read in this order
     loop          `run`: the stock asyncio loop on a selector that moves the clock
+    selector      waits by moving the clock; deadlock, livelock
     interception  where the standard library is replaced, and what is refused
     sockets       what asyncio opens in place of real sockets
     network       names, addresses, ports, and messages under way
@@ -24,8 +25,11 @@ Read in this order
     disk          `SimulatedDisk`: kill, power cut, faults
     drive         the steps of a disk, and how they fail
     platter       what may be left of a file after a power cut (a core)
-    host          a machine whose clocks are virtual
+    clocks        offset, drift and jumps of a machine's two clocks (a core)
+    host          a machine as its own code sees it
     life          one boot of a machine: what a kill ends
-
-The network has no faults yet, and a simulation is one machine.
+    freezing      how all code of a life stops at once
+    machine       boot, kill, power cut, pause, restart
+    digest        a whole run in one line (a core)
+    world         `simulate`: machines, and the play that directs them
 """

@@ -26,9 +26,11 @@ How to break it
         disk.on_step = lambda step: disk.power_cut(rng, reboot=False) if step.number == n else None
 
     `SimulatedDisk.fail` plans single failures, `capacity_bytes` fills the disk
-    up, `SimulatedDisk.flip` lets a bit rot.
+    up, `slowness` slows it down, `SimulatedDisk.flip` lets a bit rot, and with
+    `lies` it says "synced" of what a power cut takes away all the same. No
+    program can be right on a disk that lies; it is there to show what happens.
 
-Left out: disks that lie about a sync, and sectors that tear inside.
+Left out: sectors that tear inside.
 """
 
 from __future__ import annotations
@@ -37,14 +39,29 @@ import copy
 import errno
 from collections.abc import Callable
 from random import Random
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from sdkit.sim.drive import Claim, Drive, Failure, Operation, ShortWrite, StaleHandle, Step
 from sdkit.sim.platter import Content, Directory, any_of, newest, oldest
 
 __all__ = ["Operation", "ShortWrite", "SimulatedDisk", "SimulatedFile", "StaleHandle", "Step"]
 
+T = TypeVar("T")
 Names = list[str]  # inside the class `list` is a method
+
+
+class _OfTheDrive(Generic[T]):
+    """An attribute that all directories of one drive share. May be set at any time."""
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, disk: SimulatedDisk, _owner: type | None = None) -> T:
+        value: T = getattr(disk._drive, self._name)
+        return value
+
+    def __set__(self, disk: SimulatedDisk, value: T) -> None:
+        setattr(disk._drive, self._name, value)
 
 
 class SimulatedDisk:
@@ -58,6 +75,8 @@ class SimulatedDisk:
         sync_s: how long a sync takes.
         capacity_bytes: how much fits; the append that goes over it is short and
             raises ``ENOSPC``.
+        random: draws how much longer or shorter than that each step takes, by up
+            to half; always the same without.
         poison: after a failed sync, refuse every later write and sync through
             the same handle, as the contract asks. Off by default: the bare
             kernel says yes and loses data, and a program that is right without
@@ -71,8 +90,9 @@ class SimulatedDisk:
         sync_s: float = 100e-6,
         capacity_bytes: int | None = None,
         poison: bool = False,
+        random: Random | None = None,
     ) -> None:
-        self._drive = Drive(delay_s, sync_s, capacity_bytes, poison)
+        self._drive = Drive(delay_s, sync_s, capacity_bytes, poison, random=random)
         self._path = ""
         self._poisoned_in = -1  # the generation in which a sync of this directory failed
 
@@ -152,7 +172,8 @@ class SimulatedDisk:
                 directory.sync_failed(began)
                 self._poisoned_in = self._drive.generation
             raise
-        directory.synced(began)
+        if not self._drive.lies:
+            directory.synced(began)
 
     async def claim(self, name: str) -> Claim:
         return self._drive.claim(self._join(f"{name}.lock"))
@@ -196,18 +217,22 @@ class SimulatedDisk:
 
     # ── faults ───────────────────────────────────────────────────────────────
 
-    @property
-    def on_step(self) -> Callable[[Step], None] | None:
-        """Called before each step. What it raises, the step raises, and it has no effect.
+    on_step = _OfTheDrive[Callable[[Step], None] | None]()
+    """Called before each step. What it raises, the step raises, and it has no effect.
 
-        An ``OSError`` is the disk's own failure: a sync that fails so leaves
-        its pages looking clean, a `ShortWrite` leaves a part behind.
-        """
-        return self._drive.on_step
-
-    @on_step.setter
-    def on_step(self, hook: Callable[[Step], None] | None) -> None:
-        self._drive.on_step = hook
+    An ``OSError`` is the disk's own failure: a sync that fails so leaves its
+    pages looking clean, a `ShortWrite` leaves a part behind.
+    """
+    observer = _OfTheDrive[Callable[[Step], None] | None]()
+    """Told of each step before `on_step` is; it looks on, and raises nothing."""
+    random = _OfTheDrive[Random | None]()
+    """Draws how long each step takes; see the class."""
+    capacity_bytes = _OfTheDrive[int | None]()
+    """How much fits; None for no limit."""
+    slowness = _OfTheDrive[float]()
+    """How many times longer each awaited step takes; 1 to begin with."""
+    lies = _OfTheDrive[bool]()
+    """Does a sync say yes and do nothing? The next honest one covers what it left out."""
 
     @property
     def steps(self) -> int:
@@ -215,13 +240,9 @@ class SimulatedDisk:
         return self._drive.steps
 
     @property
-    def capacity_bytes(self) -> int | None:
-        """How much fits on the drive; None for no limit. May be changed at any time."""
-        return self._drive.capacity_bytes
-
-    @capacity_bytes.setter
-    def capacity_bytes(self, value: int | None) -> None:
-        self._drive.capacity_bytes = value
+    def used_bytes(self) -> int:
+        """How much the files take."""
+        return self._drive.used_bytes()
 
     def fail(
         self,
@@ -344,7 +365,8 @@ class SimulatedFile:
             self._content.sync_failed(began)
             self._poisoned_in = self._drive.generation
             raise
-        self._content.synced(began)
+        if not self._drive.lies:
+            self._content.synced(began)
 
     async def close(self) -> None:
         """Give the handle up. Does not sync. Safe to call twice, and on a dead handle."""

@@ -6,7 +6,8 @@ fault needs no timing: "at step 17" means the same thing in every run.
 A fault is an exception (`OSError`), raised by `Drive.on_step` or planned with
 `Failure`; whoever takes the step decides what it does to the data. A crash is
 not: the code that it hits is not told, it is gone. Here its next touch of the
-disk raises `StaleHandle`, since an object cannot be made to vanish.
+disk raises `StaleHandle`, since an object cannot be made to vanish: a handle
+from before the crash is stale, and everything is to a life that is over.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import asyncio
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Final, Literal
 
 from sdkit.errors import DirectoryInUse, DiskFailed
+from sdkit.sim.life import current_life
 from sdkit.sim.platter import Directory
 
 Operation = Literal[
@@ -92,6 +95,10 @@ class Drive:
     steps: int = 0
     last_serial: int = 0
     on_step: Callable[[Step], None] | None = None
+    observer: Callable[[Step], None] | None = None
+    slowness: float = 1.0
+    lies: bool = False
+    random: Random | None = None
     plan: list[Failure] = field(default_factory=list)
     claims: dict[str, Claim] = field(default_factory=dict)  # of the process
 
@@ -114,6 +121,8 @@ class Drive:
         self._check_alive(generation, path)
         self.steps += 1
         step = Step(self.steps, operation, path)
+        if self.observer is not None:
+            self.observer(step)
         if self.on_step is not None:
             self.on_step(step)
             self._check_alive(generation, path)
@@ -131,13 +140,19 @@ class Drive:
             raise
         except OSError as error:
             failure = error  # a failure takes its time, too
-        await asyncio.sleep(self.delay_s if delay_s is None else delay_s)
+        await asyncio.sleep(self._takes(self.delay_s if delay_s is None else delay_s))
         self._check_alive(generation, path)
         if failure is not None:
             raise failure
 
+    def _takes(self, delay_s: float) -> float:
+        if self.random is not None:
+            delay_s *= self.random.uniform(0.5, 1.5)
+        return delay_s * self.slowness
+
     def _check_alive(self, generation: int, path: str) -> None:
-        if not self.on or generation != self.generation:
+        life = current_life.get()
+        if not self.on or generation != self.generation or (life is not None and life.dead):
             raise StaleHandle(path)
 
     def check_not_poisoned(self, poisoned_in: int, path: str) -> None:
@@ -145,18 +160,22 @@ class Drive:
         if self.poison and poisoned_in == self.generation:
             raise DiskFailed(f"a sync of {path or 'the directory'} failed before; open it anew")
 
-    def free_bytes(self) -> int | None:
-        if self.capacity_bytes is None:
-            return None
-        used = sum(
+    def used_bytes(self) -> int:
+        return sum(
             len(content.cache)
             for directory in self.directories.values()
             for content in directory.names.values()
         )
-        return max(0, self.capacity_bytes - used)
+
+    def free_bytes(self) -> int | None:
+        if self.capacity_bytes is None:
+            return None
+        return max(0, self.capacity_bytes - self.used_bytes())
 
     def copy(self) -> Drive:
-        """An independent drive in the same state, without the hook."""
+        """An independent drive in the same state, without the hooks."""
         directories = {path: it.copy() for path, it in self.directories.items()}
         plan = [replace(failure) for failure in self.plan]
-        return replace(self, directories=directories, plan=plan, on_step=None, claims={})
+        return replace(
+            self, directories=directories, plan=plan, on_step=None, observer=None, claims={}
+        )

@@ -8,13 +8,14 @@ machine: `now_ns` tells the date and starts at an arbitrary one,
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from random import Random
-from typing import Final
 
 from sdkit.host import Host
+from sdkit.sim.clocks import EPOCH_NS, Clock
 from sdkit.sim.disk import SimulatedDisk
 
-EPOCH_NS: Final = 946_684_800_000_000_000  # the first of January 2000, UTC
+__all__ = ["EPOCH_NS", "SimulatedHost"]
 
 
 class SimulatedHost(Host):
@@ -24,17 +25,31 @@ class SimulatedHost(Host):
         disk: its disk; a fresh one unless given. Keep it to start another
             host on the same data.
         seed: of its randomness, together with its name.
+        clock: its clocks; right ones unless given.
+        now: reads the true time, in seconds; that of the running loop unless given.
     """
 
     def __init__(
-        self, name: str, disk: SimulatedDisk | None = None, *, seed: int | str = 0
+        self,
+        name: str,
+        disk: SimulatedDisk | None = None,
+        *,
+        seed: int | str = 0,
+        clock: Clock | None = None,
+        now: Callable[[], float] | None = None,
     ) -> None:
         super().__init__(name, disk or SimulatedDisk(), random=Random(f"{seed} host {name}"))
+        self._clock = clock or Clock()
+        self._now = now or _loop_time
 
     def now_ns(self) -> int:
-        """Wall clock: virtual time since the first of January 2000."""
-        return EPOCH_NS + self.monotonic_ns()
+        """Wall clock: virtual time since the first of January 2000, if the clock is right."""
+        return self._clock.wall_ns(self._now())
 
     def monotonic_ns(self) -> int:
         """Virtual time since the simulation began."""
-        return round(asyncio.get_running_loop().time() * 1e9)
+        return round(self._clock.monotonic(self._now()) * 1e9)
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

@@ -15,12 +15,26 @@ Things to notice
        the life of whoever started it. None is the world's own code, which
        directs the play and is never killed.
     2. A life that is over stays over. A restart makes another one.
+    3. Python objects know nothing of this: a list that two machines share would
+       take a line from the dead. `living_only` guards it.
 """
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from typing import Final
+import itertools
+from collections.abc import Callable, Iterator
+from contextvars import Context, ContextVar, copy_context
+from random import Random
+from typing import Any, Final, ParamSpec, TypeVar
+
+from sdkit.sim.clocks import Clock
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DeadLife(RuntimeError):
+    """Code of a life that is over asked for something that others would see."""
 
 
 class Life:
@@ -30,16 +44,44 @@ class Life:
         machine: the machine's name.
         address: the machine's address in the simulated network.
         number: how many times the machine has been booted, this one included.
+        clock: the machine's; one that is right unless given.
+        lateness: draws how late its timers are.
     """
 
-    __slots__ = ("address", "dead", "machine", "number", "paused")
+    __slots__ = (
+        "address",
+        "clock",
+        "context",
+        "dead",
+        "grave",
+        "lateness",
+        "machine",
+        "number",
+        "parked",
+        "paused",
+        "serials",
+    )
 
-    def __init__(self, machine: str, address: str, number: int) -> None:
+    def __init__(
+        self,
+        machine: str,
+        address: str,
+        number: int,
+        *,
+        clock: Clock | None = None,
+        lateness: Random | None = None,
+    ) -> None:
         self.machine: Final = machine
         self.address: Final = address
         self.number: Final = number
+        self.clock: Final = clock or Clock()
+        self.lateness: Final = lateness
+        self.serials: Final[Iterator[int]] = itertools.count(1)  # of its tasks
+        self.context: Context = copy_context()  # in which its code runs
         self.dead = False
         self.paused = False
+        self.parked: Final[list[Any]] = []  # handles of the loop that wait for the pause to end
+        self.grave: Final[list[Any]] = []  # what it held when it died: nothing of it is ever freed
 
     def __str__(self) -> str:
         return self.machine if self.number == 1 else f"{self.machine}, boot {self.number}"
@@ -47,3 +89,19 @@ class Life:
 
 current_life: Final[ContextVar[Life | None]] = ContextVar("sdkit_life", default=None)
 """The life that the running code belongs to; None for the world's own code."""
+
+
+def living_only(function: Callable[P, T]) -> Callable[P, T]:
+    """``function``, for an object that several machines share, such as ``history.append``.
+
+    Raises (the result, when called):
+        DeadLife: by code of a life that is over; nothing was called.
+    """
+
+    def guarded(*args: P.args, **options: P.kwargs) -> T:
+        life = current_life.get()
+        if life is not None and life.dead:
+            raise DeadLife(f"{life} is dead; what it still says, nobody hears")
+        return function(*args, **options)
+
+    return guarded

@@ -11,19 +11,20 @@ time, and can never be too slow for its own time-outs.
 
 The idea
     An asyncio loop asks its selector to wait, at most until the next timer,
-    for something to happen to a socket. This selector never waits: when no
-    simulated socket is ready it moves the clock to the next timer or the next
-    message that arrives (`TimeJumpingSelector.select`). Everything else is the
-    standard library's loop, unmodified, and so are the programs on it.
+    for something to happen to a socket. This one's selector never waits, it
+    moves the clock (`sdkit.sim.selector`). Everything else is the standard
+    library's loop, unmodified, and so are the programs on it.
 
 Things to notice
-    1. Two ways of hanging become errors. If no timer is set and no message is
-       under way, nobody will ever wake: `Deadlock`. If the tasks run on and on
-       while time stands still: `Livelock`. Both say which task waits where.
-    2. The same program takes the same steps in every run. What asyncio leaves
+    1. The same program takes the same steps in every run. What asyncio leaves
        to memory addresses is pinned down: sets of tasks and futures
        (`SerialTask`, `SerialFuture`), names of tasks. What it cannot pin down:
        sets of strings, which follow ``PYTHONHASHSEED``.
+    2. Where several machines share the loop (`sdkit.sim.world`), each has its
+       own time: `VirtualTimeLoop.time`, timers and sleeps are those of the life
+       that asks. For a life that is over or stopped, `call_soon` and `call_at`
+       give out handles that do not run. Every step of a task comes through
+       there, so this is enough to hold all its tasks (`sdkit.sim.freezing`).
     3. What would leave the simulation raises `NotSimulated`: threads, signals,
        subprocesses, sockets that are not TCP, real host names.
 
@@ -45,39 +46,35 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-import selectors
 import socket
-from collections.abc import Callable, Coroutine, Generator, Mapping
-from contextvars import Context
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from contextvars import Context, copy_context
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple
+from weakref import WeakSet
 
 from sdkit.host import running_on
+from sdkit.sim import freezing
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.interception import intercepted
-from sdkit.sim.network import Network, Pollable, family_of
+from sdkit.sim.life import Life, current_life
+from sdkit.sim.network import Network, family_of
+from sdkit.sim.selector import Deadlock, Livelock, TimeJumpingSelector
 from sdkit.sim.sockets import NotSimulated
 from sdkit.sim.waiting import report
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from concurrent.futures import Executor
 
-    from _typeshed import FileDescriptorLike
+__all__ = ["Deadlock", "Livelock", "SerialFuture", "SerialTask", "VirtualTimeLoop", "run"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 LATENCY_S: Final = 0.000_5
 BUFFER_BYTES: Final = 256 * 1024
-TURNS_PER_INSTANT_MAX: Final = 100_000
-
-
-class Deadlock(RuntimeError):
-    """Every task waits, no timer is set and nothing is under way."""
-
-
-class Livelock(RuntimeError):
-    """Tasks run on and on, and time does not move."""
 
 
 def run(
@@ -126,6 +123,11 @@ def run(
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """The standard library's loop on a `TimeJumpingSelector`; made by `run`."""
 
+    # The private parts of asyncio's loop that `sdkit.sim.freezing` needs.
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+    _asyncgens: WeakSet[AsyncGenerator[Any, Any]]
+
     def __init__(
         self,
         *,
@@ -139,22 +141,48 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._serial = itertools.count(1)
         self._lateness_s = lateness_s
         self._lateness = Random(f"{seed} lateness")
+        self.generators: Final[dict[int, Life]] = {}  # whose async generators are, by id
         self.network: Final = Network(
-            self.time, latency_s=latency_s, seed=seed, names=names, buffer_bytes=buffer_bytes
+            self.true_time, latency_s=latency_s, seed=seed, names=names, buffer_bytes=buffer_bytes
         )
-        super().__init__(TimeJumpingSelector(self))
+        selector = TimeJumpingSelector(
+            self.network, advance=self._advance, who_waits=lambda: _who_waits(self)
+        )
+        super().__init__(selector)
 
     # ── time ─────────────────────────────────────────────────────────────────
 
     def time(self) -> float:
-        """Virtual seconds since the loop was made."""
+        """Seconds, by the clock of the machine that asks; for the world's own code, true ones."""
+        life = current_life.get()
+        return self._now if life is None else life.clock.monotonic(self._now)
+
+    def true_time(self) -> float:
+        """Virtual seconds since the loop was made, whoever asks."""
         return self._now
 
-    def advance(self, instant: float) -> None:
-        """Move the clock; for the selector."""
+    def _advance(self, instant: float) -> None:
         # Sums of floats are a little off; rounded to the nanosecond they are exact again.
         self._now = max(self._now, round(instant, 9))
         self._clock_resolution = max(1e-9, math.ulp(self._now))
+
+    # ── callbacks ────────────────────────────────────────────────────────────
+
+    def call_soon(
+        self,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        """As in asyncio; for a life that is over or stopped, a handle that does not run."""
+        life = current_life.get()
+        if context is not None and (life is None or not life.dead):
+            life = context.get(current_life)
+        if life is None or not (life.dead or life.paused):
+            return super().call_soon(callback, *args, context=context)
+        return freezing.withhold(life, asyncio.Handle(callback, args, self, context))
+
+    call_soon_threadsafe = call_soon  # there are no threads
 
     def call_at(
         self,
@@ -163,10 +191,25 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        """As in asyncio, but late by up to ``lateness_s``."""
+        """As in asyncio, but by the machine's clock, and late by up to ``lateness_s``."""
+        caller = current_life.get()
+        life = caller if context is None else context.get(current_life)
+        if caller is not None:
+            when = caller.clock.true_time(when)
         if self._lateness_s:
-            when += self._lateness.random() * self._lateness_s
-        return super().call_at(when, callback, *args, context=context)
+            lateness = self._lateness if life is None else life.lateness or self._lateness
+            when = round(when + lateness.random() * self._lateness_s, 9)
+        if caller is not None and caller.dead:
+            life = caller
+        if life is None or not (life.dead or life.paused):
+            return super().call_at(when, callback, *args, context=context)
+        return freezing.withhold(life, asyncio.TimerHandle(when, callback, args, self, context))
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """As in asyncio; what goes wrong in a life that is over is not told."""
+        life = freezing.life_concerned(context)
+        if life is None or not life.dead:
+            super().call_exception_handler(context)
 
     # ── tasks and futures that hash alike in every run ───────────────────────
 
@@ -175,21 +218,48 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
         *,
         name: object = None,
+        context: Context | None = None,
         **options: Any,
     ) -> asyncio.Task[T]:
-        """As in asyncio; a task without a name is called by its serial number."""
-        serial = next(self._serial)
-        label = f"task-{serial}" if name is None else str(name)
-        return SerialTask(serial, coro, loop=self, name=label, **options)
+        """As in asyncio; a task without a name is called by its machine and serial number."""
+        # Copied here and not by the task, to know it: what is frozen is closed in its own context.
+        context = context or copy_context()
+        life = context.get(current_life)
+        serial = next(self._serial if life is None else life.serials)
+        if name is None:
+            name = f"task-{serial}" if life is None else f"{life} task-{serial}"
+        task: SerialTask[T] = SerialTask(
+            serial, context, coro, loop=self, name=str(name), **options
+        )
+        if life is not None and life.dead:
+            freezing.bury(task, life)
+        return task
 
     def create_future(self) -> asyncio.Future[Any]:
         """As in asyncio."""
-        return SerialFuture(next(self._serial), loop=self)
+        return SerialFuture(self._serial, loop=self)
 
     def set_task_factory(self, factory: object) -> None:
         """Refused unless None."""
         if factory is not None:
             raise NotSimulated("a task factory would make tasks that hash by their address")
+
+    # ── async generators end in the life that began them ─────────────────────
+
+    def _asyncgen_firstiter_hook(self, agen: AsyncGenerator[Any, Any]) -> None:
+        life = current_life.get()
+        if life is None:
+            self.generators.pop(id(agen), None)
+        else:
+            self.generators[id(agen)] = life
+        super()._asyncgen_firstiter_hook(agen)  # type: ignore[misc]
+
+    def _asyncgen_finalizer_hook(self, agen: AsyncGenerator[Any, Any]) -> None:
+        life = self.generators.pop(id(agen), None)
+        if life is None:
+            super()._asyncgen_finalizer_hook(agen)  # type: ignore[misc]
+        elif not life.dead:
+            self.call_soon(self.create_task, agen.aclose(), context=life.context)
 
     # ── names ────────────────────────────────────────────────────────────────
 
@@ -249,128 +319,38 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     subprocess_shell = subprocess_exec
 
 
-class TimeJumpingSelector(selectors.BaseSelector):
-    """Waits by moving the clock of its loop."""
-
-    def __init__(self, loop: VirtualTimeLoop) -> None:
-        self._loop = loop
-        self._keys: dict[int, selectors.SelectorKey] = {}
-        self._turns_at_this_instant = 0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What is ready, now or at the next instant at which anything happens."""
-        network = self._loop.network
-        network.deliver()
-        ready = self._ready()
-        if ready or (timeout is not None and timeout <= 0):
-            self._count_turn()
-            return ready
-        instants = [] if timeout is None else [self._loop.time() + timeout]
-        if (arrival := network.next_arrival()) is not None:
-            instants.append(arrival)
-        if not instants:
-            raise Deadlock(f"every task waits and nothing is to come\n{_waiting(self._loop)}")
-        before = self._loop.time()
-        self._loop.advance(min(instants))
-        if self._loop.time() > before:
-            self._turns_at_this_instant = 0
-        else:
-            self._count_turn()
-        network.deliver()
-        return self._ready()
-
-    def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
-        """Among the sockets that something has happened to, those that their owner can use."""
-        ready = []
-        network = self._loop.network
-        for descriptor in list(network.touched):
-            key, sock = self._keys.get(descriptor), network.sockets.get(descriptor)
-            if key is None or sock is None or not (events := _events(sock, key.events)):
-                del network.touched[descriptor]  # until it is touched again
-            else:
-                ready.append((key, events))
-        return ready
-
-    def _count_turn(self) -> None:
-        self._turns_at_this_instant += 1
-        if self._turns_at_this_instant > TURNS_PER_INSTANT_MAX:
-            self._turns_at_this_instant = 0
-            raise Livelock(
-                f"{TURNS_PER_INSTANT_MAX:,} turns of the loop and still {self._loop.time()} s\n"
-                + _waiting(self._loop)
-            )
-
-    # ── the keeping of keys, as in `selectors` ───────────────────────────────
-
-    def register(
-        self, fileobj: FileDescriptorLike, events: int, data: Any = None
-    ) -> selectors.SelectorKey:
-        """Begin to watch."""
-        descriptor = _descriptor(fileobj)
-        if descriptor in self._keys:
-            raise KeyError(f"{fileobj!r} is already registered")
-        key = selectors.SelectorKey(fileobj, descriptor, events, data)
-        self._keys[descriptor] = key
-        self._loop.network.touched[descriptor] = None
-        return key
-
-    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
-        """Stop watching."""
-        return self._keys.pop(_descriptor(fileobj))
-
-    def get_key(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
-        """What was registered for it; a ``KeyError`` if nothing was."""
-        return self._keys[_descriptor(fileobj)]
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """All keys, by descriptor."""
-        return self._keys
-
-    def close(self) -> None:
-        """Forget everything."""
-        self._keys.clear()
-
-
 class SerialTask(asyncio.Task[T]):
-    """A task that hashes by a serial number, so that sets of tasks have one order."""
+    """A task that hashes by a serial number of its life, so that sets of tasks have one order."""
 
-    def __init__(self, serial: int, coro: Any, **options: Any) -> None:
+    def __init__(self, serial: int, context: Context, coro: Any, **options: Any) -> None:
         self.serial: Final = serial  # first: asyncio puts the task into a set while making it
-        super().__init__(coro, **options)
+        self.context: Final = context
+        self.life: Final = context.get(current_life)
+        super().__init__(coro, context=context, **options)
 
     def __hash__(self) -> int:
         return self.serial
 
 
 class SerialFuture(asyncio.Future[T]):
-    """A future that hashes by a serial number."""
+    """A future that hashes by a serial number of its life."""
 
-    def __init__(self, serial: int, *, loop: asyncio.AbstractEventLoop) -> None:
-        self.serial: Final = serial
+    def __init__(self, serials: Iterator[int], *, loop: asyncio.AbstractEventLoop) -> None:
+        self.life: Final = current_life.get()
+        self.serial: Final = next(serials if self.life is None else self.life.serials)
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:
         return self.serial
 
 
-def _descriptor(fileobj: FileDescriptorLike) -> int:
-    return fileobj if isinstance(fileobj, int) else fileobj.fileno()
-
-
-def _events(sock: Pollable, asked: int) -> int:
-    ready = 0
-    if asked & selectors.EVENT_READ and sock.readable:
-        ready = selectors.EVENT_READ
-    if asked & selectors.EVENT_WRITE and sock.writable:
-        ready |= selectors.EVENT_WRITE
-    return ready
-
-
-def _waiting(loop: VirtualTimeLoop) -> str:
-    def serial(task: asyncio.Task[Any]) -> int:
-        return task.serial if isinstance(task, SerialTask) else 0
-
-    return report(sorted(asyncio.all_tasks(loop), key=serial))
+def _who_waits(loop: VirtualTimeLoop) -> str:
+    timers = [timer.when() for timer in loop._scheduled if not timer.cancelled()]
+    return report(
+        asyncio.all_tasks(loop),
+        next_timer_s=min(timers, default=None),
+        in_flight=loop.network.in_flight(),
+    )
 
 
 def _named(func: Callable[..., Any]) -> str:

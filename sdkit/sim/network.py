@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, Protocol
 
+from sdkit.sim.life import Life
 from sdkit.sim.stream import Endpoint, join
 
 FIRST_PORT: Final = 49_152  # of the dynamic ports (RFC 6335)
@@ -227,6 +228,28 @@ class Network:
             return lambda: latency_s
         random, (low, high) = Random(f"{self._seed} connection {next(self._links)}"), latency_s
         return lambda: random.uniform(low, high)
+
+    # ── machines ─────────────────────────────────────────────────────────────
+
+    on_deliver: Callable[[str, str, int, str], None] | None = None
+
+    def add_machine(self, name: str, address: str) -> None:
+        """Let ``name`` lead to ``address``."""
+        self.names[name] = address
+        self._known.add(ipaddress.ip_address(address))
+
+    def up(self, life: Life) -> None:
+        """A life begins."""
+
+    kill = vanish = pause = resume = up
+
+    def in_flight(self) -> list[tuple[str, str, int]]:
+        """Connection, direction and bytes."""
+        return []
+
+    def leaks(self, _life: Life | None = None) -> list[str]:
+        """Open sockets that belong to nobody alive."""
+        return []
 
 
 @dataclass(slots=True)

@@ -15,6 +15,8 @@ Things to notice
     2. ``async for`` over an async generator is a link of its own: the object
        awaited shows nothing of the generator it drives. The garbage collector
        knows what it refers to.
+    3. Tasks of a machine that was killed are not among those that wait: they are
+       frozen, and no fault of theirs is the reason.
 """
 
 from __future__ import annotations
@@ -26,12 +28,31 @@ from pathlib import Path
 from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Final
 
+from sdkit.sim.life import Life
+
 CHAIN_MAX: Final = 100  # a deeper one is cut
 
 
-def report(tasks: Iterable[asyncio.Task[object]]) -> str:
-    """One paragraph per task, in the order given."""
-    return "\n".join(_paragraph(task) for task in tasks)
+def report(
+    tasks: Iterable[asyncio.Task[object]],
+    *,
+    next_timer_s: float | None = None,
+    in_flight: Iterable[tuple[str, str, int]] = (),
+) -> str:
+    """One paragraph per task, by machine; then what is still to come.
+
+    Args:
+        next_timer_s: when the next timer is due.
+        in_flight: messages under way: connection, direction, bytes.
+    """
+    paragraphs = [_paragraph(task) for task in sorted(tasks, key=_machine_and_serial)]
+    if next_timer_s is not None:
+        paragraphs.append(f"the next timer is due at {next_timer_s:.9g} s")
+    paragraphs += [
+        f"{count} bytes are under way {direction} on {connection}"
+        for connection, direction, count in in_flight
+    ]
+    return "\n".join(paragraphs)
 
 
 def chain(task: asyncio.Task[object]) -> list[str]:
@@ -47,15 +68,29 @@ def chain(task: asyncio.Task[object]) -> list[str]:
 
 
 def _paragraph(task: asyncio.Task[object]) -> str:
-    lines = [f"{task.get_name()} {_awaits(task)}", *(f"    {place}" for place in chain(task))]
+    life: Life | None = getattr(task, "life", None)
+    stopped = ", stopped," if life is not None and life.paused else ""
+    lines = [f"{_name(task)}{stopped} {_awaits(task)}", *(f"    {place}" for place in chain(task))]
     return "\n".join(lines)
 
 
 def _awaits(task: asyncio.Task[object]) -> str:
     waiter: object = getattr(task, "_fut_waiter", None)
     if isinstance(waiter, asyncio.Task):
-        return f"waits for {waiter.get_name()}"
+        return f"waits for {_name(waiter)}"
     return "can run" if waiter is None else "waits for a future"
+
+
+def _name(task: asyncio.Task[object]) -> str:
+    life: Life | None = getattr(task, "life", None)
+    name = task.get_name()
+    return name if life is None or name.startswith(str(life)) else f"{life} {name}"
+
+
+def _machine_and_serial(task: asyncio.Task[object]) -> tuple[str, int, int]:
+    life: Life | None = getattr(task, "life", None)
+    serial: int = getattr(task, "serial", 0)
+    return ("", 0, serial) if life is None else (life.machine, life.number, serial)
 
 
 def _link(it: object) -> tuple[CodeType | None, FrameType | None, object]:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from sdkit import host as hosts
-from sdkit.sim import loop as sim_loop
+from sdkit.sim import selector
 from sdkit.sim.loop import Deadlock, Livelock, run
 from sdkit.sim.sockets import NotSimulated
 
@@ -203,7 +203,7 @@ def test_a_livelock_is_an_error_and_not_a_hang() -> None:
 def test_a_busy_program_whose_time_moves_is_not_a_livelock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sim_loop, "TURNS_PER_INSTANT_MAX", 50)
+    monkeypatch.setattr(selector, "TURNS_PER_INSTANT_MAX", 50)
 
     async def main() -> None:
         for _ in range(100):

@@ -1,0 +1,157 @@
+"""Selector: waits for nothing; moves the clock to the next thing that happens.
+
+    select(timeout)   a socket is ready              it, at once
+                      a timer is due in timeout      the clock moves there, or to the next
+                      or a message is under way      message that arrives before
+                      neither                        `Deadlock`
+
+Things to notice
+    1. Two ways of hanging become errors. If no timer is set and no message is
+       under way, nobody will ever wake: `Deadlock`. If the tasks run on and on
+       while time stands still: `Livelock`. Both say which task waits where.
+    2. It looks only at sockets that something has happened to since they were
+       looked at last (`Network.touched`), however many are open.
+    3. Every turn of the loop comes through here, between two callbacks and as
+       the world's own code: so this is where garbage is collected, after a fixed
+       number of turns. When Python collects by itself depends on everything that
+       the process has done before, and with it the moment at which a finalizer
+       runs.
+"""
+
+from __future__ import annotations
+
+import gc
+import selectors
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from sdkit.sim.network import Network, Pollable
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
+TURNS_PER_INSTANT_MAX: Final = 100_000
+TURNS_PER_COLLECTION: Final = 5_000
+
+
+class Deadlock(RuntimeError):
+    """Every task waits, no timer is set and nothing is under way."""
+
+
+class Livelock(RuntimeError):
+    """Tasks run on and on, and time does not move."""
+
+
+class TimeJumpingSelector(selectors.BaseSelector):
+    """Waits by moving the clock.
+
+    Args:
+        network: whose sockets it looks at, and whose messages arrive.
+        advance: moves the clock to an instant.
+        who_waits: the text of a report.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        advance: Callable[[float], None],
+        who_waits: Callable[[], str],
+    ) -> None:
+        self._network = network
+        self._advance = advance
+        self._who_waits = who_waits
+        self._keys: dict[int, selectors.SelectorKey] = {}
+        self._turns_at_this_instant = 0
+        self._turns = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready, now or at the next instant at which anything happens."""
+        self._turns += 1
+        if self._turns % TURNS_PER_COLLECTION == 0 and not gc.isenabled():
+            gc.collect()
+        network = self._network
+        network.deliver()
+        ready = self._ready()
+        if ready or (timeout is not None and timeout <= 0):
+            self._count_turn()
+            return ready
+        before = network.now()
+        instants = [] if timeout is None else [before + timeout]
+        if (arrival := network.next_arrival()) is not None:
+            instants.append(arrival)
+        if not instants:
+            raise Deadlock(
+                f"at {before:g} s every task waits, and nothing is to come\n{self._who_waits()}"
+            )
+        self._advance(min(instants))
+        if network.now() > before:
+            self._turns_at_this_instant = 0
+        else:
+            self._count_turn()
+        network.deliver()
+        return self._ready()
+
+    def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """Among the sockets that something has happened to, those that their owner can use."""
+        ready = []
+        network = self._network
+        for descriptor in list(network.touched):
+            key, sock = self._keys.get(descriptor), network.sockets.get(descriptor)
+            if key is None or sock is None or not (events := _events(sock, key.events)):
+                del network.touched[descriptor]  # until it is touched again
+            else:
+                ready.append((key, events))
+        return ready
+
+    def _count_turn(self) -> None:
+        self._turns_at_this_instant += 1
+        if self._turns_at_this_instant > TURNS_PER_INSTANT_MAX:
+            self._turns_at_this_instant = 0
+            raise Livelock(
+                f"{TURNS_PER_INSTANT_MAX:,} turns of the loop and still {self._network.now()} s\n"
+                + self._who_waits()
+            )
+
+    # ── the keeping of keys, as in `selectors` ───────────────────────────────
+
+    def register(
+        self, fileobj: FileDescriptorLike, events: int, data: Any = None
+    ) -> selectors.SelectorKey:
+        """Begin to watch."""
+        descriptor = _descriptor(fileobj)
+        if descriptor in self._keys:
+            raise KeyError(f"{fileobj!r} is already registered")
+        key = selectors.SelectorKey(fileobj, descriptor, events, data)
+        self._keys[descriptor] = key
+        self._network.touched[descriptor] = None
+        return key
+
+    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
+        """Stop watching."""
+        return self._keys.pop(_descriptor(fileobj))
+
+    def get_key(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
+        """What was registered for it; a ``KeyError`` if nothing was."""
+        return self._keys[_descriptor(fileobj)]
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        """All keys, by descriptor."""
+        return self._keys
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._keys.clear()
+
+
+def _descriptor(fileobj: FileDescriptorLike) -> int:
+    return fileobj if isinstance(fileobj, int) else fileobj.fileno()
+
+
+def _events(sock: Pollable, asked: int) -> int:
+    ready = 0
+    if asked & selectors.EVENT_READ and sock.readable:
+        ready = selectors.EVENT_READ
+    if asked & selectors.EVENT_WRITE and sock.writable:
+        ready |= selectors.EVENT_WRITE
+    return ready

@@ -29,6 +29,7 @@ import fcntl
 import itertools
 import os
 import random
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ LOCK_NAME: Final = "lock"
 class Host:
     """A machine with a name, two clocks, randomness and perhaps a disk.
 
-    A simulated machine is a subclass that overrides the two clocks.
+    A simulated machine is a subclass that overrides the two clocks, and `descriptors`.
 
     Args:
         name: how traces and errors call it.
@@ -103,6 +104,24 @@ class Host:
     def monotonic_ns(self) -> int:
         """Nanoseconds from an origin of this process. It never goes back."""
         return time.monotonic_ns()
+
+    def descriptors(self, needed: int) -> int:
+        """How many files and connections this process may have open, ``needed`` if it can be.
+
+        The limit that holds (the *soft* one) is raised as far as that takes, up
+        to the hard one.
+        """
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft == resource.RLIM_INFINITY:
+            return needed
+        more = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        if more > soft:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+                soft = more
+            except (OSError, ValueError):  # a container, or a system with a lower limit of its own
+                pass
+        return soft
 
     def close(self) -> None:
         """Give the data directory up. Safe to call twice."""

@@ -8,7 +8,8 @@ no more connections than leave a reserve.
 
 The limit that holds, the *soft* one, is there for old programs that use
 ``select``; a process may raise it up to the *hard* one by itself, and most
-servers do (https://0pointer.net/blog/file-descriptor-limits.html).
+servers do (https://0pointer.net/blog/file-descriptor-limits.html). So does
+`Host.descriptors`.
 
 What the reserve is for: files and everything else of this process, and the
 connections that have been accepted and not yet looked at. Asyncio takes up to
@@ -18,27 +19,18 @@ until the ones too many are refused and closed.
 
 from __future__ import annotations
 
-import resource
 from typing import Final
+
+from sdkit.host import Host
 
 BACKLOG: Final = 64  # connections that the kernel keeps for us, and that one turn accepts
 RESERVE: Final = 64 + 4 * BACKLOG
 
 
-def connections_possible(wanted: int) -> int:
-    """How many of ``wanted`` connections leave a reserve; the soft limit is raised if it must be.
+def connections_possible(wanted: int, host: Host) -> int:
+    """How many of ``wanted`` connections leave a reserve on ``host``.
 
     Where the hard limit is very low, the reserve is half of it.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + RESERVE
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return wanted
-    more = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if more > soft:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
-            soft = more
-        except (OSError, ValueError):  # a container, or a system with a lower limit of its own
-            pass
-    return min(wanted, max(soft - RESERVE, soft // 2, 1))
+    limit = host.descriptors(wanted + RESERVE)
+    return min(wanted, max(limit - RESERVE, limit // 2, 1))

@@ -67,7 +67,8 @@ class ServerConfig(Limits):
         connections_max: one more is told `Overloaded`, and closed. If the process
             may not have so many descriptors, it is fewer, and a warning says so
             (`sdkit.net.descriptors`).
-        idle_timeout_s: see `Limits`; a server does not keep idle strangers for ever.
+        idle_timeout_s: a connection without a call for so long is closed: a server
+            does not keep idle strangers for ever. None, in a program, does.
         grace_s: how long, at the end, requests that were begun may take.
         count_events: let the method ``metrics`` count every traced event too.
             That makes this process listen to its own trace, and a small call
@@ -261,7 +262,7 @@ class Server:
     def _limit_connections(self) -> None:
         """Leave descriptors for the disk, however many connect."""
         wanted = self.config.connections_max
-        self._connections_max = possible = connections_possible(wanted)
+        self._connections_max = possible = connections_possible(wanted, self.host)
         if possible < wanted:
             text = (
                 f"{possible} connections at most instead of {wanted}: this process may not open "

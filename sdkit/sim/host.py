@@ -27,6 +27,7 @@ class SimulatedHost(Host):
         seed: of its randomness, together with its name.
         clock: its clocks; right ones unless given.
         now: reads the true time, in seconds; that of the running loop unless given.
+        descriptors_max: how many files and connections it may have open; any number unless given.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class SimulatedHost(Host):
         seed: int | str = 0,
         clock: Clock | None = None,
         now: Callable[[], float] | None = None,
+        descriptors_max: int | None = None,
     ) -> None:
         super().__init__(name, disk or SimulatedDisk(), random=Random(f"{seed} host {name}"))
         self._clock = clock or Clock()
         self._now = now or _loop_time
+        self._descriptors_max = descriptors_max
 
     def now_ns(self) -> int:
         """Wall clock: virtual time since the first of January 2000, if the clock is right."""
@@ -49,6 +52,10 @@ class SimulatedHost(Host):
     def monotonic_ns(self) -> int:
         """Virtual time since the simulation began."""
         return round(self._clock.monotonic(self._now()) * 1e9)
+
+    def descriptors(self, needed: int) -> int:
+        """As set; the limit of the process that simulates is none of a simulated machine's."""
+        return needed if self._descriptors_max is None else min(needed, self._descriptors_max)
 
 
 def _loop_time() -> float:

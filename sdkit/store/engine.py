@@ -73,6 +73,8 @@ class StoreEngine:
             later version; nothing was changed.
     """
 
+    journal_type: type[Journal] = Journal  # a variant names its own
+
     def __init__(
         self,
         host: Host,
@@ -108,7 +110,7 @@ class StoreEngine:
         return self
 
     async def _recover(self) -> None:
-        self._journal = await Journal.open(
+        self._journal = await self.journal_type.open(
             self.host.disk.directory(ROOM),
             room=ROOM,
             config=JournalConfig(

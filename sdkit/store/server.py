@@ -86,6 +86,7 @@ class StoreServer(Server):
     Raises (on entering): what `StoreEngine` and `Server` do.
     """
 
+    engine_type: type[StoreEngine] = StoreEngine  # a variant names its own
     meanings: Mapping[str, str] = {**Server.meanings, **MEANINGS}
 
     def __init__(
@@ -99,7 +100,7 @@ class StoreServer(Server):
         check_config(config, StoreServerConfig)
         config = config or StoreServerConfig()
         super().__init__(config=config, host=host)
-        self.engine: Final = engine or StoreEngine(host, config)
+        self.engine: Final = engine or self.engine_type(host, config)
         self._transactions_max = config.transactions_max
         # Of each connection: its own numbers to the engine's transactions.
         self._transactions: Final[dict[int, dict[int, EngineTransaction]]] = {}

@@ -7,8 +7,10 @@ import resource
 import pytest
 
 from sdkit.errors import Overloaded
+from sdkit.host import Host, running_on
 from sdkit.net import FewDescriptors, connect
 from sdkit.net.descriptors import RESERVE, connections_possible
+from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from tests.net.services import serving
 
@@ -60,17 +62,16 @@ def test_so_many_of_a_thousand_connections_are_possible(
     soft_then: int,
 ) -> None:
     limit = limited(monkeypatch, soft, hard, fixed=fixed)
-    assert connections_possible(1000) == possible
+    assert connections_possible(1000, Host("real")) == possible
     assert (limit.soft, limit.hard) == (soft_then, hard)
 
 
-def test_a_server_that_may_not_open_enough_files_says_so_and_takes_fewer_connections(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    limited(monkeypatch, 4, 4)
-
+def test_a_server_that_may_not_open_enough_files_says_so_and_takes_fewer_connections() -> None:
     async def main() -> None:
-        with pytest.warns(FewDescriptors, match="2 connections at most instead of 10"):  # noqa: PT031
+        with (  # noqa: PT031
+            running_on(SimulatedHost("small", descriptors_max=4)),
+            pytest.warns(FewDescriptors, match="2 connections at most instead of 10"),
+        ):
             async with (
                 serving(connections_max=10) as server,
                 await connect(*server.address),
@@ -80,3 +81,16 @@ def test_a_server_that_may_not_open_enough_files_says_so_and_takes_fewer_connect
                     await connect(*server.address)
 
     run(main())
+
+
+def test_a_simulated_server_neither_reads_nor_raises_the_limit_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit = limited(monkeypatch, 4, 4096)
+
+    async def main() -> None:
+        async with serving(connections_max=10):
+            pass
+
+    run(main())
+    assert limit.soft == 4

@@ -33,7 +33,7 @@ async def use(store: Store) -> None:
 
 async def main() -> None:
     if len(sys.argv) > 1:
-        async with StoreClient("127.0.0.1", int(sys.argv[1])) as store:
+        async with StoreClient("127.0.0.1", int(sys.argv[1].rpartition(":")[2])) as store:
             await use(store)
         return
     with tempfile.TemporaryDirectory() as directory, Host.local("db", directory) as host:

@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
@@ -213,7 +214,7 @@ class _Screen:
 
     async def follow(self, report: asyncio.Task[Report]) -> Report:
         live = Live(self._progress, console=self._console, transient=True)
-        with live if self._console.is_terminal else self._progress:
+        with live if self._console.is_terminal else nullcontext():  # no bar in a file or a pipe
             while not report.done():
                 elapsed = time.monotonic() - self._began
                 self._progress.update(self._bar, completed=elapsed, description=self._figures())
@@ -247,7 +248,10 @@ def demo(
         Path | None, typer.Option(help="Use this directory and keep it. Must be empty or new.")
     ] = None,
 ) -> None:
-    """Move money through a store that is killed meanwhile; then check the books."""
+    """Move money through a store while it is killed; check the books.
+
+    Exit status 1 if anything was lost, applied twice, half there or seen wrong.
+    """
     check_between("--seconds", seconds, SECONDS_MIN, SECONDS_MAX)
     directory = _fresh_directory(data)
     settings = Settings(

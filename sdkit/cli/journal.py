@@ -48,7 +48,10 @@ def journal(
     ] = False,
     records: Annotated[int, typer.Option(min=0, help="How many records to list.")] = 20,
     from_lsn: Annotated[
-        int | None, typer.Option("--from", help="List from this LSN on; else the last ones.")
+        int | None,
+        typer.Option(
+            "--from", min=1, help="List from record number N (its LSN) on; else the last."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object for each journal.")] = False,
 ) -> None:

@@ -185,6 +185,8 @@ def _option(config: type[ServerConfig], field: dataclasses.Field[Any], text: str
     is_size = "_bytes" in field.name
     default: object = field.default
     spoken = _spoken(default) if is_size and isinstance(default, int) else default
+    if field.name.endswith("_s") and isinstance(default, float):
+        spoken = f"{default:g}s"
     shown = text if default in {None, ""} else f"{text} (default: {spoken})"
     kind = _kind(config, field.name)
     if field.name.endswith("_s"):

@@ -78,7 +78,7 @@ def _register(room: Room) -> None:
                     announcer.say("cut", "a second signal: ended without waiting any longer")
                     raise typer.Exit(1) from None
 
-    serve.__doc__ = f"Serve {room.summary}, until SIGTERM or Ctrl-C."
+    serve.__doc__ = f"Serve {room.summary}. SIGTERM or Ctrl-C ends it."
     app.command(room.name)(command(room.config, serve, extra))
 
 

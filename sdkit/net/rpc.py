@@ -26,7 +26,13 @@ import ssl as tls
 from collections.abc import Mapping
 
 from sdkit import host as hosts
-from sdkit.errors import AuthenticationFailed, ConnectionLost, NotConnected, SdkitError
+from sdkit.errors import (
+    AuthenticationFailed,
+    ConnectionLost,
+    NotConnected,
+    ProtocolError,
+    SdkitError,
+)
 from sdkit.net import deadlines
 from sdkit.net.addresses import check_address
 from sdkit.net.connection import Connection
@@ -118,6 +124,11 @@ def _explained(error: BaseException, where: str, timeout_s: float) -> BaseExcept
     match error:
         case ConnectionLost():
             return NotConnected(f"{where} closed the connection before it said hello")
+        case ProtocolError():
+            text = (
+                f"{where} does not speak sdkit's protocol; is it an sdkit server? {error.message}"
+            )
+            return ProtocolError(text, **error.fields)
         case SdkitError():
             return error
         case TimeoutError():

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ def test_help_of_serve_explains_every_option() -> None:
         (["serve", "store", "--prot", "3"], "--port"),
         (["serve", "store", "--host", "no.such.name.invalid"], "is not known"),
         (["serve", "store", "--host", "192.0.2.1"], "this machine has no such address"),
+        (["journal", ".", "--from", "-1"], "--from"),
         (["journal", "nothing"], "there is no directory nothing"),
         (["journal", "."], ". is empty"),
         (["demo", "--clients", "0"], "clients"),
@@ -120,6 +122,22 @@ def test_metrics_of_a_server_that_is_not_there_is_one_line() -> None:
     assert done.returncode == 2
     assert str(port) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_metrics_of_what_is_no_sdkit_server_says_so() -> None:
+    def answer(stranger: socket.socket) -> None:
+        with stranger.accept()[0] as connection:
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            connection.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        answering = threading.Thread(target=answer, args=(stranger,))
+        answering.start()
+        address = f"127.0.0.1:{stranger.getsockname()[1]}"
+        done = sdkit("metrics", address)
+        answering.join()
+    assert done.returncode == 2
+    assert f"{address} does not speak sdkit's protocol; is it an sdkit server?" in done.stderr
 
 
 def test_importing_a_room_loads_neither_typer_nor_rich_nor_hypothesis() -> None:

@@ -56,6 +56,7 @@ class Life:
         "grave",
         "lateness",
         "machine",
+        "main",
         "number",
         "parked",
         "paused",
@@ -78,6 +79,7 @@ class Life:
         self.lateness: Final = lateness
         self.serials: Final[Iterator[int]] = itertools.count(1)  # of its tasks
         self.context: Context = copy_context()  # in which its code runs
+        self.main: object = None  # its first task, held: a task that waits for itself is garbage
         self.dead = False
         self.paused = False
         self.parked: Final[list[Any]] = []  # handles of the loop that wait for the pause to end

@@ -160,7 +160,7 @@ class Machine:
         self.disk.boot()
         self._world.network.up(life)
         program = self._live(life, self._main, self._ended, may_fail=self._may_fail)
-        self._loop.create_task(program, name=f"{life} main", context=life.context)
+        life.main = self._loop.create_task(program, name=f"{life} main", context=life.context)
         self._hold(life)
 
     def end_with_the_world(self) -> None:

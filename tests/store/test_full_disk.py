@@ -51,7 +51,7 @@ class Story:
         self.draw = Random(seed)
         self.disk = SimulatedDisk(capacity_bytes=self.draw.choice(CAPACITIES))
         self.config = StoreConfig(
-            durability=self.draw.choice(["sync", "sync", "interval", "os"]),  # type: ignore[arg-type]
+            durability=self.draw.choice(["sync", "sync", "interval", "os"]),
             segment_bytes=SEGMENT_BYTES,
             snapshot_log_bytes=SEGMENT_BYTES,
         )

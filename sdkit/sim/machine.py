@@ -53,6 +53,7 @@ Main = Callable[[], Coroutine[Any, Any, Any]]
 
 CPU_PERIOD_S: Final = 0.1
 TURNS_TO_LEAVE: Final = 10  # of the loop, in which what was closed last is really closed
+SECONDS_TO_LEAVE: Final = 1.0  # in which a server learns that its clients are gone
 
 
 class MachineFailed(RuntimeError):
@@ -149,7 +150,7 @@ class Machine:
     def _begin(self) -> None:
         assert self._main is not None
         self._lives += 1
-        self._crashed = False
+        self._crashed = self._stopped = False  # a pause is the process's, and ends with it
         lateness = Random(f"{self._world.seed} lateness {self.name} {self._lives}")
         life = Life(self.name, self.address, self._lives, clock=self.clock, lateness=lateness)
         life.context = self._world.context.copy()
@@ -214,17 +215,23 @@ class Machine:
         )
 
     async def _leak(self, life: Life) -> Leak | None:
-        """What the program has left behind, if anything, after the loop's last turns."""
+        """What the program has left behind for good, if anything."""
         for _ in range(TURNS_TO_LEAVE):
             await asyncio.sleep(0)
-        me = asyncio.current_task()
-        left = [
-            f"task {task.get_name()}"
-            for task in freezing.tasks_of(self._loop, life)
-            if task is not me
-        ]
-        left += [f"{sock}" for sock in self._world.network.leaks(life)]
+        if self._left_behind(life):
+            await asyncio.sleep(SECONDS_TO_LEAVE)
+        left = self._left_behind(life)
         return Leak(f"{life} has ended and left: {', '.join(left)}") if left else None
+
+    def _left_behind(self, life: Life) -> list[str]:
+        return [
+            *(
+                f"task {task.get_name()}"
+                for task in freezing.tasks_of(self._loop, life)
+                if task is not life.main
+            ),
+            *map(str, self._world.network.leaks(life)),
+        ]
 
     def _left(
         self,
@@ -255,16 +262,18 @@ class Machine:
     def pause(self) -> None:
         """Stop the process (SIGSTOP): bytes still arrive, and nobody reads them."""
         self._world.check_outside(f"pause {self.name}")
-        self._world.note(self.name, "machine.pause")
-        self._stopped = True
-        self._hold(self.life)
+        if self.is_up and not self._stopped:
+            self._world.note(self.name, "machine.pause")
+            self._stopped = True
+            self._hold(self.life)
 
     def resume(self) -> None:
         """Let it go on; timers that are overdue fire at once."""
         self._world.check_outside(f"resume {self.name}")
-        self._world.note(self.name, "machine.resume")
-        self._stopped = False
-        self._hold(self.life)
+        if self._stopped:
+            self._world.note(self.name, "machine.resume")
+            self._stopped = False
+            self._hold(self.life)
 
     def slow_cpu(self, share: float) -> None:
         """Let it run for ``share`` of the time, above 0 and below 1; see the file's decision."""

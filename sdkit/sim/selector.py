@@ -72,7 +72,7 @@ class TimeJumpingSelector(selectors.BaseSelector):
             gc.collect()
         network = self._network
         network.deliver()
-        ready = self._ready()
+        ready = self._ready() if network.touched else []
         if ready or (timeout is not None and timeout <= 0):
             self._count_turn()
             return ready

@@ -411,6 +411,45 @@ def test_a_paused_machine_stands_still_and_overdue_timers_fire_at_once() -> None
     assert ticks == [1.0, 2.0, 3.0, 7.0, 8.0]
 
 
+def test_a_pause_ends_with_the_process_that_was_paused() -> None:
+    async def main() -> str:
+        await asyncio.sleep(1)
+        return "done"
+
+    async def play(world: World) -> str:
+        machine = world.machine("db")
+        machine.pause()  # of what is off: nothing
+        machine.boot(main)
+        await asyncio.sleep(0.5)
+        machine.pause()
+        machine.kill()
+        machine.restart()
+        result: str = await machine.ended
+        machine.resume()
+        return result
+
+    assert simulate(play).value == "done"
+
+
+def test_a_slow_cpu_stays_slow_over_a_restart() -> None:
+    async def main() -> float:
+        began = now()
+        for _ in range(20):
+            await asyncio.sleep(0.004)
+        return now() - began
+
+    async def play(world: World) -> float:
+        machine = world.machine("db")
+        machine.slow_cpu(0.1)
+        machine.boot(main)
+        machine.kill()
+        machine.restart()
+        took: float = await machine.ended
+        return took
+
+    assert simulate(play).value > 0.5
+
+
 def test_what_reaches_a_paused_machine_waits_for_it() -> None:
     order: list[str] = []
 

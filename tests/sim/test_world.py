@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
+import signal
 import threading
 from collections.abc import AsyncIterator
 from random import Random
@@ -198,6 +199,18 @@ def test_what_is_still_up_at_the_end_is_frozen_and_silent() -> None:
     assert run.value == "over"
     assert heard == ["closed"]
     assert "test.late" not in [row.name for row in run.recorded]
+
+
+def test_ctrl_c_is_not_an_error_of_the_run() -> None:
+    async def play(world: World) -> None:
+        world.machine("db").boot(for_ever)
+        await asyncio.sleep(1)
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(100)
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(play)
+    assert gc.isenabled()
 
 
 def test_a_run_goes_to_another_process() -> None:

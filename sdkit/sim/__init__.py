@@ -17,7 +17,9 @@ behind the `Disk` interface.
 Read in this order
     loop          `run`: the stock asyncio loop on a selector that moves the clock
     selector      waits by moving the clock; deadlock, livelock
-    interception  where the standard library is replaced, and what is refused
+    interception  where the standard library is replaced, and put back
+    escapes       what is refused, and what is answered out of virtual time and the seed
+    callers       whose code asks, and in which line
     sockets       what asyncio opens in place of real sockets
     network       names, addresses, ports, and messages under way
     stream        the two ends of a TCP connection (a core)

@@ -2,9 +2,9 @@
 
 Asyncio opens sockets by calling ``socket.socket``, and so do the libraries on
 it. While a simulation runs, that name stands for simulated ones. What would
-bring in a clock that is not the simulation's (a thread, a blocking sleep, a
-subprocess) raises `NotSimulated` where it is called, instead of making one run
-in a thousand differ.
+bring in something that is not the simulation's (a clock, a thread, a file) is
+answered virtually, or raises `NotSimulated` where it is called, instead of
+making one run in a thousand differ: `sdkit.sim.escapes` has the table.
 
 Things to notice
     1. This is the one place where the standard library is changed. It is
@@ -17,49 +17,59 @@ Things to notice
 
 from __future__ import annotations
 
-import functools
 import socket
-import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from sdkit.sim import escapes
+from sdkit.sim.escapes import Simulation, refusal
 from sdkit.sim.network import Network
-from sdkit.sim.sockets import NotSimulated, SimulatedSocket
+from sdkit.sim.sockets import SimulatedSocket
 
 _RealSocket: Final = socket.socket
 _real_socketpair: Final = socket.socketpair
 _thread: Final = threading.local()
 _patching: Final = threading.Lock()
 _simulations_running = 0
+_shared_random: object = None  # its state before the first of them
 
 
 @contextmanager
-def intercepted(network: Network) -> Iterator[None]:
-    """Let sockets that this thread opens in the block belong to ``network``."""
-    assert _network() is None, "a simulation inside a simulation"
-    _thread.network = network
-    _count(+1)
+def intercepted(network: Network, *, seed: int | str = 0) -> Iterator[None]:
+    """Let what this thread asks of the system in the block be answered by the simulation.
+
+    Args:
+        network: whose the sockets are, and by whose time clocks go.
+        seed: of what libraries draw.
+    """
+    assert _running() is None, "a simulation inside a simulation"
+    _count(+1, seed)
+    _thread.simulation = Simulation(network, seed=seed)
     try:
         yield
     finally:
-        _thread.network = None
-        _count(-1)
+        _thread.simulation = None
+        _count(-1, seed)
 
 
-def _count(change: int) -> None:
-    global _simulations_running  # noqa: PLW0603  several threads may each run one
+def _count(change: int, seed: int | str) -> None:
+    global _simulations_running, _shared_random  # noqa: PLW0603  several threads may each run one
     with _patching:
-        _simulations_running += change
-        for owner, name, real, replacement in _REPLACEMENTS:
-            setattr(owner, name, replacement if _simulations_running else real)
+        before, _simulations_running = _simulations_running, _simulations_running + change
+        if not before:
+            _shared_random = escapes.seed_shared(seed)
+        if not before or not _simulations_running:
+            for owner, name, real, replacement in _REPLACEMENTS:
+                setattr(owner, name, replacement if _simulations_running else real)
+        if not _simulations_running:
+            escapes.restore_shared(_shared_random)
 
 
-def _network() -> Network | None:
-    network: Network | None = getattr(_thread, "network", None)
-    return network
+def _running() -> Simulation | None:
+    simulation: Simulation | None = getattr(_thread, "simulation", None)
+    return simulation
 
 
 class _AsSocket(type):
@@ -79,48 +89,28 @@ class _Interceptor(metaclass=_AsSocket):
         proto: int = -1,
         fileno: int | None = None,
     ) -> Any:
-        network = _network()
-        if network is None:
+        simulation = _running()
+        if simulation is None:
             return _RealSocket(family, type, proto, fileno)
         family = socket.AF_INET if family == -1 else family
         kind = socket.SOCK_STREAM if type == -1 else type & ~_KIND_FLAGS
         if fileno is not None or family not in _FAMILIES or kind != socket.SOCK_STREAM:
-            raise NotSimulated(
-                f"socket(family={family}, type={type}, fileno={fileno}): "
-                "a simulation has TCP over IPv4 and IPv6 only"
-            )
-        return SimulatedSocket(network, family, max(proto, 0))
+            call = f"socket(family={family}, type={type}, fileno={fileno})"
+            raise refusal(call, _TCP_ONLY, depth=1)
+        return SimulatedSocket(simulation.network, family, max(proto, 0))
 
 
 def _socketpair(*arguments: Any) -> tuple[socket.socket, socket.socket]:
-    if _network() is None:
+    if _running() is None:
         return _real_socketpair(*arguments)
-    raise NotSimulated("socketpair: a simulation has TCP over IPv4 and IPv6 only")
+    raise refusal("socketpair()", _TCP_ONLY, depth=1)
 
 
+_TCP_ONLY: Final = "a simulation has TCP over IPv4 and IPv6 only"
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 _KIND_FLAGS: Final = getattr(socket, "SOCK_NONBLOCK", 0) | getattr(socket, "SOCK_CLOEXEC", 0)
-
-
-def _refused(real: Callable[..., Any], why: str) -> Callable[..., Any]:
-    @functools.wraps(real)
-    def guard(*arguments: Any, **options: Any) -> Any:
-        if _network() is None:
-            return real(*arguments, **options)
-        raise NotSimulated(f"{real.__qualname__}{arguments[-1:]}: {why}")
-
-    return guard
-
-
 _REPLACEMENTS: Final[list[tuple[object, str, object, object]]] = [
     (socket, "socket", _RealSocket, _Interceptor),
     (socket, "socketpair", _real_socketpair, _socketpair),
-    *(
-        (owner, name, getattr(owner, name), _refused(getattr(owner, name), why))
-        for owner, name, why in [
-            (time, "sleep", "it would stop the only thread; use asyncio.sleep"),
-            (threading.Thread, "start", "a simulation has one thread only"),
-            (subprocess.Popen, "__init__", "a simulation is one process"),
-        ]
-    ),
+    *escapes.replacements(_running),
 ]

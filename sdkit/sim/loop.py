@@ -48,7 +48,7 @@ import itertools
 import math
 import socket
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import Context, copy_context
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple
@@ -56,6 +56,7 @@ from weakref import WeakSet
 
 from sdkit.host import running_on
 from sdkit.sim import freezing
+from sdkit.sim.escapes import refusal
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.interception import intercepted
 from sdkit.sim.life import Life, current_life
@@ -116,7 +117,7 @@ def run(
         runner = asyncio.Runner(loop_factory=make)
         loop = runner.get_loop()  # opens a real socket pair, so it comes before the interception
         assert isinstance(loop, VirtualTimeLoop)
-        with intercepted(loop.network), runner:
+        with intercepted(loop.network, seed=seed), runner:
             return runner.run(main)
 
 
@@ -127,6 +128,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     _ready: deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
     _asyncgens: WeakSet[AsyncGenerator[Any, Any]]
+    _debug: bool
+    _closed: bool
 
     def __init__(
         self,
@@ -178,9 +181,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         life = current_life.get()
         if context is not None and (life is None or not life.dead):
             life = context.get(current_life)
-        if life is None or not (life.dead or life.paused):
+        if life is not None and (life.dead or life.paused):
+            return freezing.withhold(life, asyncio.Handle(callback, args, self, context))
+        if self._debug or self._closed:
             return super().call_soon(callback, *args, context=context)
-        return freezing.withhold(life, asyncio.Handle(callback, args, self, context))
+        # What the line above comes down to: half of its time is spent in calls from one to another.
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
 
     call_soon_threadsafe = call_soon  # there are no threads
 
@@ -237,7 +245,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def create_future(self) -> asyncio.Future[Any]:
         """As in asyncio."""
-        return SerialFuture(self._serial, loop=self)
+        life = current_life.get()
+        return SerialFuture(next(self._serial if life is None else life.serials), life, loop=self)
 
     def set_task_factory(self, factory: object) -> None:
         """Refused unless None."""
@@ -304,17 +313,21 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self, executor: Executor | None, func: Callable[[*Ts], object], *args: *Ts
     ) -> NoReturn:
         """Refused: what a thread does when is the operating system's choice."""
-        raise NotSimulated(f"{_named(func)} in a thread: a simulation has one thread only")
+        raise refusal(
+            f"run_in_executor({_named(func)})", "a simulation has one thread only", depth=1
+        )
 
     def add_signal_handler(
         self, sig: int, callback: Callable[[*Ts], object], *args: *Ts
     ) -> NoReturn:
         """Refused."""
-        raise NotSimulated(f"a handler for signal {sig}: nobody sends signals in a simulation")
+        raise refusal(
+            f"add_signal_handler({sig!r})", "nobody sends signals in a simulation", depth=1
+        )
 
     async def subprocess_exec(self, *args: Any, **options: Any) -> NoReturn:
         """Refused."""
-        raise NotSimulated(f"subprocess {args[1:]}: a simulation is one process")
+        raise refusal(f"subprocess_exec{args[1:]}", "a simulation is one process", depth=1)
 
     subprocess_shell = subprocess_exec
 
@@ -335,9 +348,9 @@ class SerialTask(asyncio.Task[T]):
 class SerialFuture(asyncio.Future[T]):
     """A future that hashes by a serial number of its life."""
 
-    def __init__(self, serials: Iterator[int], *, loop: asyncio.AbstractEventLoop) -> None:
-        self.life: Final = current_life.get()
-        self.serial: Final = next(serials if self.life is None else self.life.serials)
+    def __init__(self, serial: int, life: Life | None, *, loop: asyncio.AbstractEventLoop) -> None:
+        self.serial: Final = serial
+        self.life: Final = life
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:

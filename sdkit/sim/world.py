@@ -248,13 +248,13 @@ def simulate(
     result: T | None = None
     error: BaseException | None = None
     outside = SimulatedHost("world", seed=seed, now=loop.true_time)
-    with intercepted(loop.network), _garbage_by_turns(), running_on(outside), runner:
+    with intercepted(loop.network, seed=seed), _garbage_by_turns(), running_on(outside), runner:
         world = World(loop, digest, seed=seed)
         loop.set_exception_handler(world.on_unhandled)
         loop.network.on_deliver = world.on_deliver
         add_listener(world.on_record)
         try:
-            result = runner.run(world.run(play))
+            result = runner.run(world.run(play), context=world.context.copy())
         except Exception as raised:
             error = raised
         except asyncio.CancelledError as cancelled:

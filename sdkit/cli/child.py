@@ -100,7 +100,9 @@ class ServedRoom:
         """
         if self._process is not None:
             await asyncio.to_thread(_kill_later, self._process.pid, after_s)
-        await self._end(signal.SIGKILL)
+        # No second signal: `send_signal` first looks whether it has ended, which takes
+        # the exit status away from asyncio, and asyncio says so on standard error.
+        await self._end(None)
 
     async def stop(self) -> int:
         """SIGTERM, and wait for its clean end; returns its exit status."""
@@ -170,4 +172,5 @@ class ServedRoom:
 
 def _kill_later(pid: int, after_s: float) -> None:
     time.sleep(after_s)
-    os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it has ended by itself meanwhile
+        os.kill(pid, signal.SIGKILL)

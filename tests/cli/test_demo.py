@@ -50,6 +50,7 @@ def test_twenty_kills_at_random_moments_lose_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert found["kills"] == 20
+    assert done.stderr == ""
     broken = ("lost_acknowledged", "applied_twice", "half_applied", "wrong_audits")
     assert {name: found[name] for name in broken} == dict.fromkeys(broken, 0)
     assert found["total_before"] == found["total_after"] == 10_000
@@ -59,6 +60,7 @@ def test_the_demo_for_people_ends_with_its_verdict(tmp_path: Path) -> None:
     done = sdkit("demo", "--seconds", "1", "--kills", "0", "--data", str(tmp_path / "new"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Held: every acknowledged transfer is there, once and whole." in done.stdout
+    assert "0:00:0" not in done.stdout, "a progress bar is for a terminal"
     assert "SIGKILL proves" not in done.stdout, "nothing was killed"
     assert (tmp_path / "new").is_dir(), "a directory that was named is kept"
 

@@ -50,8 +50,7 @@ from sdkit.sim.life import Life, current_life
 from sdkit.sim.loop import BUFFER_BYTES, LATENCY_S, VirtualTimeLoop
 from sdkit.sim.machine import Machine
 from sdkit.sim.network import Network
-from sdkit.trace import Record
-from sdkit.trace.record import add_listener, remove_listener
+from sdkit.trace import Record, listening
 
 __all__ = ["Recorded", "Run", "Unhandled", "World", "simulate"]
 
@@ -252,15 +251,14 @@ def simulate(
         world = World(loop, digest, seed=seed)
         loop.set_exception_handler(world.on_unhandled)
         loop.network.on_deliver = world.on_deliver
-        add_listener(world.on_record)
         try:
-            result = runner.run(world.run(play), context=world.context.copy())
+            with listening(world.on_record):
+                result = runner.run(world.run(play), context=world.context.copy())
         except Exception as raised:
             error = raised
         except asyncio.CancelledError as cancelled:
             error = cancelled
         finally:
-            remove_listener(world.on_record)
             text, seconds = digest.text(), world.time()
             world.close()
             freezing.close_frozen(world.lives)

@@ -148,9 +148,10 @@ def add_listener(listener: Listener, *names: str) -> None:
 def remove_listener(listener: Listener) -> None:
     """Stop giving records to ``listener``; one that was never added is ignored."""
     global _listeners  # noqa: PLW0603
-    _listeners = tuple(known for known in _listeners if known is not listener)
+    # By equality: a bound method is another object each time it is named.
+    _listeners = tuple(known for known in _listeners if known != listener)
     for name, known in list(_chosen.items()):
-        left = tuple(each for each in known if each is not listener)
+        left = tuple(each for each in known if each != listener)
         if left:
             _chosen[name] = left
         else:

@@ -141,6 +141,18 @@ def test_listeners_hear_in_the_order_in_which_they_came_and_no_more_after_they_l
     assert heard == ["first both", "second both", "first one"]
 
 
+def test_a_method_is_removed_like_any_other_listener() -> None:
+    class Heard(list[Record]):
+        def hear(self, record: Record) -> None:
+            self.append(record)
+
+    heard = Heard()
+    with listening(heard.hear), listening(heard.hear, "a.chosen"):
+        event("a.chosen")
+    event("a.chosen")
+    assert len(heard) == 2
+
+
 def test_a_listener_is_removed_even_if_the_block_fails() -> None:
     heard: list[Record] = []
     with pytest.raises(KeyError), listening(heard.append):

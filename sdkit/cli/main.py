@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import sdkit
-from sdkit.cli import demo, journal, metrics, serve
+from sdkit.cli import demo, journal, metrics, serve, sim
 from sdkit.errors import SdkitError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command("demo")(demo.demo)
 app.add_typer(serve.app, name="serve")
 app.command("journal")(journal.journal)
 app.command("metrics")(metrics.metrics)
+app.command("sim")(sim.sim)
 
 
 @app.callback(invoke_without_command=True)

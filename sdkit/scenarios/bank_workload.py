@@ -95,13 +95,17 @@ class Bank:
     Args:
         accounts: how many, 2 to 10,000.
         opening_balance: what each begins with, at least 1.
+        look_for_the_id: False leaves the look out, to see what it is for.
     """
 
-    def __init__(self, *, accounts: int = 100, opening_balance: int = 100) -> None:
+    def __init__(
+        self, *, accounts: int = 100, opening_balance: int = 100, look_for_the_id: bool = True
+    ) -> None:
         check_between("accounts", accounts, 2, 10_000)
         check_between("opening_balance", opening_balance, 1, 10**9)
         self.accounts: Final = accounts
         self.opening_balance: Final = opening_balance
+        self.look_for_the_id: Final = look_for_the_id
         self.acknowledged: Final[set[bytes]] = set()
         self.indeterminate: Final = Indeterminates()
         self.audits = 0
@@ -203,8 +207,9 @@ class Bank:
         while True:
             attempt += 1
             store = await next_store()
+            look = unknown > 0 and self.look_for_the_id
             try:
-                found = await self._attempt(store, transfer, attempt, look=unknown > 0)
+                found = await self._attempt(store, transfer, attempt, look=look)
             except Indeterminate:
                 unknown += 1
             except (Unavailable, Aborted):

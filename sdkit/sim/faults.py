@@ -37,6 +37,8 @@ from typing import Final, Literal
 
 from sdkit.errors import InvalidArgument
 
+NEAR_STEPS: Final = 40  # a recovery takes about half as many
+
 On = Literal["machine", "disk", "link"]
 
 
@@ -125,7 +127,9 @@ class Fault:
             return [(source, target), (target, source)]
         source, one, target = self.target.partition("->")
         if not one:
-            raise InvalidArgument(f"{self.kind} has target {self.target!r}; it must be a->b or a<->b")
+            raise InvalidArgument(
+                f"{self.kind} has target {self.target!r}; it must be a->b or a<->b"
+            )
         return [(source, target)]
 
     @property
@@ -151,7 +155,9 @@ class Menu:
         times: how often at each target, at least and at most.
         for_s: how long it lasts, at least and at most.
         amount: at least and at most.
-        at_steps: draw the moment as a step of the disk, up to this one, and not as an instant.
+        at_steps: draw the moment as a step of the disk, up to this one, and not as an
+            instant. Often it is near a step that is drawn once for the target, so that
+            one crash falls into the recovery from another.
     """
 
     kind: str
@@ -174,7 +180,7 @@ def draw(menus: Iterable[Menu], *, seed: int, seconds: float) -> list[Fault]:
             random = Random(f"{seed} faults {menu.kind} {target}")
             for _ in range(random.randint(*menu.times)):
                 at_s = round(random.uniform(0.0, seconds), 6)
-                at_step = random.randint(1, menu.at_steps) if menu.at_steps else None
+                at_step = _step(menu, target, seed, random) if menu.at_steps else None
                 fault = Fault(
                     number=0,
                     kind=menu.kind,
@@ -187,6 +193,13 @@ def draw(menus: Iterable[Menu], *, seed: int, seconds: float) -> list[Fault]:
                 drawn.append(fault)
     drawn.sort(key=lambda fault: (fault.at_s, fault.at_step or 0, fault.kind, fault.target))
     return [replace(fault, number=number) for number, fault in enumerate(drawn, 1)]
+
+
+def _step(menu: Menu, target: str, seed: int, random: Random) -> int:
+    if random.random() < 0.3:
+        return random.randint(1, menu.at_steps)
+    first = Random(f"{seed} steps {target}").randint(1, menu.at_steps)
+    return first + random.randrange(NEAR_STEPS)
 
 
 def table(faults: Iterable[Fault]) -> str:
@@ -269,7 +282,7 @@ class Schedule:
 
 def _names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"without is {value!r}; it must be a list")
+        raise InvalidArgument(f"without is {value!r}; it must be a list")
     return tuple(str(name) for name in value)
 
 

@@ -7,15 +7,15 @@ seeds treat all scenarios alike:
 
     Scenario(name="bank", checks={"nothing lost": "...", ...}, menus=[...], play=play)
 
-`Scenario.play` gets a `World` and returns `Findings`. It never sees the faults:
-they come from outside, as in life.
+`Scenario.play` gets a `Stage` and returns `Findings`. It never sees the faults:
+they come from outside, as in life; all it can do is wait until they are over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sdkit.sim.faults import Menu
 from sdkit.sim.world import World
@@ -28,10 +28,12 @@ class Broken:
     Args:
         promise: which: a key of `Scenario.checks`.
         detail: what was seen instead, for a person.
+        at_s: when it went wrong, in virtual seconds, if that is known better than by its end.
     """
 
     promise: str
     detail: str
+    at_s: float | None = None
 
     def __str__(self) -> str:
         return f"{self.promise}: {self.detail}"
@@ -45,6 +47,31 @@ class Findings:
     seen: dict[str, int | float | str] = field(default_factory=dict)
 
 
+class Stage:
+    """What a play gets: its world, and what it needs to know of the run.
+
+    Args:
+        world: where it happens.
+        without: the names of the safeguards to leave out.
+        seconds: how long faults may come.
+        calm: returns when no fault will come any more and each is undone: every machine
+            is up, every link whole.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        without: frozenset[str],
+        seconds: float,
+        calm: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        self.world: Final = world
+        self.without: Final = without
+        self.seconds: Final = seconds
+        self.calm: Final = calm
+
+
 @dataclass(frozen=True)
 class Scenario:
     """Something that can be simulated by name.
@@ -53,16 +80,18 @@ class Scenario:
         name: as on the command line.
         summary: what happens in it, in one sentence.
         checks: its promises: a short name, and the sentence that it stands for.
-        safeguards: the safeguards that it can do without, by name.
+        safeguards: those that it can do without: a name, and what happens then.
         menus: the faults that it may suffer.
         seconds: how long faults go on, in virtual seconds; the play ends some time after.
-        play: the world, the names of the safeguards to leave out, and ``seconds``.
+        latency_s: of every message: between two bounds.
+        play: a function of the stage. Of a module, so that a run can be sent to another process.
     """
 
     name: str
     summary: str
     checks: Mapping[str, str]
-    safeguards: tuple[str, ...]
+    safeguards: Mapping[str, str]
     menus: tuple[Menu, ...]
     seconds: float
-    play: Callable[[World, frozenset[str], float], Coroutine[Any, Any, Findings]]
+    latency_s: tuple[float, float]
+    play: Callable[[Stage], Coroutine[Any, Any, Findings]]

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from sdkit.host import Host
 from sdkit.sim.disk import SimulatedDisk
+from sdkit.sim.host import SimulatedHost
 from sdkit.spec.store import instant_of_commit, one_session, sessions
 from sdkit.store import StoreConfig, StoreEngine
 from sdkit.store.database import Database
@@ -32,7 +32,7 @@ def engine(
 
     @asynccontextmanager
     async def make() -> AsyncIterator[Store]:
-        host = Host("db", SimulatedDisk(sync_s=sync_s))
+        host = SimulatedHost("db", SimulatedDisk(sync_s=sync_s))
         async with StoreEngine(host, config, database=database) as store:
             yield store
 

@@ -9,33 +9,26 @@ no earlier one to believe.
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sdkit.errors import CorruptData
-from sdkit.sim.disk import SimulatedDisk
 from sdkit.storage.disk import Disk, File
 from sdkit.storage.follower import Follower
 from sdkit.storage.group_commit import LogWriter
 from sdkit.storage.journal import Journal
 from sdkit.storage.recovery import Decision, Recovery
-from sdkit.storage.segments import Segment, Segments
-from sdkit.storage.snapshotting import SnapshotStore
+from sdkit.storage.segments import Segments
 from sdkit.storage.waiting import Backlog
-from sdkit.storage.wal import Found, SegmentHeader
-
-
-class _ShowsOnly(Recovery):
-    def _bounds_of_new(self) -> tuple[int, int]:
-        return self.lsn, self._proof.lsn
+from sdkit.storage.wal import SegmentHeader
+from sdkit.without import storage as without
 
 
 class ShowsWhatIsOnlyInThePageCache(Journal):
     """No copies on open: a kill leaves a record, open shows it, the power goes."""
 
-    recovery_type = _ShowsOnly
+    recovery_type = without.ShowsWhatIsOnlyInThePageCache
 
 
 class _ClaimsWithoutCopies(Recovery):
@@ -80,28 +73,7 @@ class HidesARecordEverySecondTime(Journal):
         )
 
 
-class _CutsInPlace(Segments):
-    """Goes on in the last file, cut where the damage was."""
-
-    async def begin(self, decision: Decision) -> File:
-        if not decision.chain:
-            return await super().begin(decision)
-        last = decision.chain[-1]
-        if decision.cut is not None:
-            last = next(h for h in decision.chain if h.name == decision.cut.file)
-        self.kept = [it for it in self.kept if it.header.number < last.number]
-        file = await self._disk.open(last.name)
-        if decision.cut is not None:
-            await file.truncate(max(last.size, decision.cut.offset))
-        self.kept.append(Segment(last, file.size))
-        await self._settle_cut(file)
-        return file
-
-    async def _settle_cut(self, file: File) -> None:
-        return
-
-
-class _CutsInPlaceAndSyncs(_CutsInPlace):
+class _CutsInPlaceAndSyncs(without.CutsInPlace):
     async def _settle_cut(self, file: File) -> None:
         await file.sync()
 
@@ -109,7 +81,7 @@ class _CutsInPlaceAndSyncs(_CutsInPlace):
 class CutsInPlace(Journal):
     """What was cut comes back, healed by equal bytes written over it."""
 
-    segments_type = _CutsInPlace
+    segments_type = without.CutsInPlace
 
 
 class TrustsASyncOfTheOldFile(Journal):
@@ -129,79 +101,26 @@ class TrustsTheNamesItSees(Journal):
     segments_type = _LeavesNames
 
 
-class _CountsLateComers(LogWriter):
-    def _is_synced(self, position: int, size: int) -> None:
-        super()._is_synced(self.end, size)
-
-
 class TakesThePositionAfterTheSync(Journal):
     """What was appended during the sync is called durable with it."""
 
-    writer_type = _CountsLateComers
-
-
-class _RotatesUnsynced(LogWriter):
-    async def _settle_old_segment(self) -> None:
-        return
+    writer_type = without.CountsLateComers
 
 
 class ClaimsAnUnsyncedSegment(Journal):
     """A new header proves the old segment, which was never synced."""
 
-    writer_type = _RotatesUnsynced
-
-
-class _LosesNames(SimulatedDisk):
-    """Renames without syncing the directory, where the new name ends like this."""
-
-    suffix = ""
-    _quiet = False
-
-    async def replace(self, source: str, target: str) -> None:
-        other = copy.copy(self)
-        other._quiet = target.endswith(self.suffix)
-        await SimulatedDisk.replace(other, source, target)
-
-    async def sync_directory(self) -> None:
-        if not self._quiet:
-            await super().sync_directory()
-
-
-class LosesTheNamesOfSegments(_LosesNames):
-    """No directory sync at a rotation."""
-
-    suffix = ".wal"
-
-
-class LosesTheNameOfTheSnapshot(_LosesNames):
-    """No directory sync before the log that the snapshot replaces is unlinked."""
-
-    suffix = "snapshot"
-
-
-class _NamesUnsynced(Segments):
-    async def _sync_new(self, file: File) -> None:
-        return
+    writer_type = without.RotatesUnsynced
 
 
 class NamesAnUnsyncedHeader(Journal):
     """A segment gets its final name before its header is on the disk."""
 
-    segments_type = _NamesUnsynced
-
-
-class _SnapshotsUnsynced(SnapshotStore):
-    async def _sync(self, file: File) -> None:
-        return
+    segments_type = without.NamesUnsyncedHeaders
 
 
 class NamesAnUnsyncedSnapshot(Journal):
-    snapshots_type = _SnapshotsUnsynced
-
-
-class SnapshotsAheadOfItsLog(Journal):
-    async def _settle_log(self, lsn: int) -> None:
-        return
+    snapshots_type = without.SnapshotsUnsynced
 
 
 class _RefusesGaps(Recovery):
@@ -217,15 +136,10 @@ class RefusesGapsInNumbers(Journal):
     recovery_type = _RefusesGaps
 
 
-class _LeavesShortWrites(LogWriter):
-    async def _cut_back(self, good: int) -> None:
-        return
-
-
 class LeavesAShortWrite(Journal):
     """Goes on behind the torn half of a write that failed."""
 
-    writer_type = _LeavesShortWrites
+    writer_type = without.LeavesShortWrites
 
 
 class _CutsBackUnsynced(LogWriter):
@@ -239,40 +153,18 @@ class SaysNoTooEarly(Journal):
     writer_type = _CutsBackUnsynced
 
 
-class _RetriesSyncs(LogWriter):
-    async def _sync_file(self) -> None:
-        try:
-            await self._file.sync()
-        except OSError:  # the handle refuses a second one; a new handle does not know
-            self._file = await self._segments._disk.open(self._header.name)
-            await self._file.sync()
-
-
 class RetriesAFailedSync(Journal):
-    writer_type = _RetriesSyncs
-
-
-class _LooksNoFurther(Recovery):
-    def _claims_behind(self, header: SegmentHeader, data: bytes, offset: int) -> list[Found]:
-        return []
+    writer_type = without.RetriesSyncs
 
 
 class EndsTheLogAtTheFirstBadRecord(Journal):
     """No scan for proof behind the damage."""
 
-    recovery_type = _LooksNoFurther
-
-
-class _ReadsAhead(Follower):
-    def bound(self) -> int:
-        return self._writer.written
-
-    def _readable_bytes(self, segment: Segment, file: File) -> int:
-        return 10**9
+    recovery_type = without.LooksNoFurther
 
 
 class ShowsFollowersWhatIsNotSynced(Journal):
-    follower_type = _ReadsAhead
+    follower_type = without.ReadsAhead
 
 
 class _EndsUnsynced(LogWriter):

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from sdkit.errors import ConnectionLost, InternalError, NotConnected, SdkitError
+from sdkit.errors import ConnectionLost, InternalError, SdkitError
 from sdkit.net.asking import Asking
 from sdkit.net.connection import Connection
-from sdkit.net.messages import CALL, Answered, Event, Failed, Request, Withdrawn
+from sdkit.net.messages import CALL, Event, Failed, Request, Withdrawn
 from sdkit.net.rpc_calling import Waiter
 from sdkit.net.rpc_handling import Handling
 from sdkit.net.rpc_session import Session
 from sdkit.net.serving import Serving
-
-
-class _OldestFirst(Asking[Waiter]):
-    def on_result(self, message: list[object], _size: int, events: list[Event[Waiter]]) -> None:
-        oldest = min(self.pending)
-        events.append(Answered(self.pending.pop(oldest), message[2]))
+from sdkit.without import net as without
 
 
 class AnswersTheOldestCall(Connection):
     """Trusts that answers come in the order of the calls."""
 
     class session_type(Session[Waiter]):  # noqa: N801
-        asking_type = _OldestFirst
+        asking_type = without.AnswersTheOldestCall
 
 
 class PlainOvertakesTasks(Connection):
@@ -45,18 +40,13 @@ class ForgetsTheKindOfErrors(Connection):
 class LeavesHandlersRunning(Connection):
     """Nobody waits any more, and the handler is not told."""
 
-    class handling_type(Handling):  # noqa: N801
-        def on_withdrawn(self, withdrawn: Withdrawn) -> None:
-            pass
+    handling_type = without.LeavesHandlersRunning
 
 
 class WaitsForEver(Connection):
     """Looks at no clock, on either side."""
 
-    class session_type(Session[Waiter]):  # noqa: N801
-        def expire(self, now_ns: int) -> list[Event[Waiter]]:
-            self.asking.wake_ns = self.serving.wake_ns = self._wake_ns = 1 << 63
-            return []
+    session_type = without.LooksAtNoClock
 
 
 class GivesNestedCallsAllTheTime(Connection):
@@ -115,10 +105,7 @@ class SendsWithoutCredit(Connection):
 class SaysThatLostCallsDidNotHappen(Connection):
     """A lost connection is a failure, and a failure means that nothing happened."""
 
-    class session_type(Session[Waiter]):  # noqa: N801
-        def lost(self, reason: str) -> list[Failed[Waiter]]:
-            super().lost(reason) if not self.asking.pending else None
-            return self.asking.abandon(0, NotConnected(reason))
+    session_type = without.SaysThatLostCallsDidNotHappen
 
 
 class LeavesEverythingInDoubt(Connection):

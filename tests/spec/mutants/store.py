@@ -15,6 +15,7 @@ from sdkit.store.scan import Cursor
 from sdkit.store.transaction import State, Transaction
 from sdkit.store.vacuum import Vacuum
 from sdkit.store.versions import Versions
+from sdkit.without import store as without
 
 Part = Literal["one_session", "sessions", "instant_of_commit"]
 
@@ -34,22 +35,6 @@ class ReadsWhatIsNotCommitted(Database):
         value = super().get(transaction, key)
         writer = self.locks.holders.get(key)
         return value if writer is None else writer.writes.get(key, value)
-
-
-class LosesUpdates(Database):
-    """Nobody looks whether the key has changed since the snapshot."""
-
-    def check_first_updater(self, transaction: Transaction, key: bytes) -> None:
-        pass
-
-
-class ReadsTheNewestAtRepeatableRead(Database):
-    """Every statement of a repeatable read takes a snapshot of its own."""
-
-    def get(self, transaction: Transaction, key: bytes) -> bytes | None:
-        committed = transaction.writes.get(key, self.versions.read(key, self.visible))
-        super().get(transaction, key)
-        return committed
 
 
 class KeepsTheFirstSnapshotAtReadCommitted(Database):
@@ -151,26 +136,6 @@ class VacuumsWhatIsStillRead(Database):
     vacuum_type = EagerVacuum
 
 
-class ShowsCommitsBeforeTheyAreDurable(Database):
-    """Publishes at the append instead of at the disk's word."""
-
-    def appended(self, transaction: Transaction, position: int) -> None:
-        for key, value in transaction.writes.items():
-            self.versions.install(key, position, value)
-        self.visible = position
-        super().appended(transaction, position)
-
-
-class ReleasesLocksAtTheAppend(Database):
-    """Gives the locks up before the commit is durable."""
-
-    def appended(self, transaction: Transaction, position: int) -> None:
-        super().appended(transaction, position)
-        for key in transaction.locks:
-            self.release(key)
-        transaction.locks.clear()
-
-
 class PublishesInReverse(Database):
     """Commits that became durable together are shown last one first."""
 
@@ -179,17 +144,6 @@ class PublishesInReverse(Database):
         for entry in reversed(ready):
             self.committing.remove(entry)
             self.publish_one(*entry)
-
-
-class AbortsWhatIsCommitting(Database):
-    """The idle time-out does not spare a transaction whose record is in the log."""
-
-    def tick_idle(self) -> None:
-        super().tick_idle()
-        for _, transaction in list(self.committing):
-            self.committing.clear()
-            transaction.state = State.ACTIVE
-            self.rollback(transaction)
 
 
 class ImpatientLocks(LockTable[Transaction]):
@@ -218,13 +172,6 @@ class KeepsLocksForEver(Database):
     def rollback(self, transaction: Transaction) -> None:
         transaction.locks.clear()
         super().rollback(transaction)
-
-
-class NeverLooksForDeadlocks(Database):
-    """Waits, and waits."""
-
-    def find_deadlock(self, transaction: Transaction) -> list[Transaction]:
-        return []
 
 
 class SeesDeadlocksEverywhere(Database):
@@ -256,9 +203,9 @@ MUTANTS: Final[list[Mutant]] = [
         "sessions",
         "test_read_committed_reads_the_newest_committed_state",
     ),
-    Mutant(LosesUpdates, "sessions", "test_the_first_updater_wins_at_repeatable_read"),
+    Mutant(without.LosesUpdates, "sessions", "test_the_first_updater_wins_at_repeatable_read"),
     Mutant(
-        ReadsTheNewestAtRepeatableRead,
+        without.ReadsTheNewestAtRepeatableRead,
         "sessions",
         "test_repeatable_read_reads_the_state_at_its_first_statement",
     ),
@@ -284,12 +231,12 @@ MUTANTS: Final[list[Mutant]] = [
         "test_repeatable_read_reads_the_state_at_its_first_statement",
     ),
     Mutant(
-        ShowsCommitsBeforeTheyAreDurable,
+        without.ShowsCommitsBeforeTheyAreDurable,
         "instant_of_commit",
         "test_nobody_sees_a_commit_before_it_is_durable",
     ),
     Mutant(
-        ReleasesLocksAtTheAppend,
+        without.ReleasesLocksAtTheAppend,
         "instant_of_commit",
         "test_its_locks_are_held_until_it_is_durable",
     ),
@@ -298,11 +245,11 @@ MUTANTS: Final[list[Mutant]] = [
         "instant_of_commit",
         "test_commits_become_visible_in_the_order_of_the_log",
     ),
-    Mutant(AbortsWhatIsCommitting, "instant_of_commit", "test_no_time_out_reaches_it"),
+    Mutant(without.AbortsWhatIsCommitting, "instant_of_commit", "test_no_time_out_reaches_it"),
     Mutant(GivesLocksToTheLatecomer, "sessions", "test_locks_are_given_in_the_order_of_asking"),
     Mutant(LetsEverybodyWrite, "sessions", "test_a_key_has_one_writer_at_a_time"),
     Mutant(KeepsLocksForEver, "sessions", "test_nobody_waits_for_nobody"),
-    Mutant(NeverLooksForDeadlocks, "sessions", "test_a_deadlock_is_broken"),
+    Mutant(without.NeverLooksForDeadlocks, "sessions", "test_a_deadlock_is_broken"),
     Mutant(SeesDeadlocksEverywhere, "sessions", "test_nobody_is_aborted_without_a_reason"),
     Mutant(LetsTheDeadGoOn, "one_session", "test_a_transaction_is_of_no_use_after_its_end"),
     Mutant(WritesThoughReadOnly, "one_session", "test_what_it_refuses_changes_nothing"),

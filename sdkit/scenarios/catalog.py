@@ -1,0 +1,10 @@
+"""Catalog: the scenarios that ``sdkit sim`` knows by name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sdkit.scenarios.bank import BANK
+from sdkit.scenarios.journal import JOURNAL
+
+SCENARIOS: Final = {scenario.name: scenario for scenario in (BANK, JOURNAL)}

@@ -1,0 +1,118 @@
+"""The runner of golden scripts, on a lock small enough to be read here."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from sdkit.script import Answer, Refused, ScriptError, difference, transcript
+
+TURNS = """\
+# Who asks first is served first.
+sessions alice bob carol
+
+alice: lock
+    ok
+bob: lock
+    waits
+carol: lock
+    waits
+alice: unlock
+    ok
+    bob: ok
+bob: unlock
+    ok
+    carol: ok
+"""
+
+
+class Lock:
+    """One lock with a queue, whose holder unlocks it."""
+
+    def __init__(self) -> None:
+        self.queue: list[str] = []
+        self.told: list[Answer] = []
+
+    async def start(self, session: str, command: str, arguments: Sequence[str]) -> None:
+        if arguments:
+            raise Refused(f"{command} takes no argument")
+        if command == "lock":
+            self.queue.append(session)
+            if len(self.queue) == 1:
+                self.told.append(Answer(session, "ok"))
+        elif command == "unlock":
+            self.queue.pop(0)
+            self.wake()
+            self.told.append(Answer(session, "ok"))
+        else:
+            raise Refused(f"no command {command!r}; expected lock or unlock")
+
+    def wake(self) -> None:
+        if self.queue:
+            self.told.append(Answer(self.queue[0], "ok"))
+
+    def answers(self) -> list[Answer]:
+        told, self.told = self.told, []
+        return told
+
+    def waiting(self) -> list[str]:
+        return self.queue[1:]
+
+
+class Silent(Lock):
+    def waiting(self) -> list[str]:
+        return []
+
+
+class LastFirst(Lock):
+    def wake(self) -> None:
+        self.queue.reverse()
+        super().wake()
+
+
+def run(text: str, lock: Lock) -> str:
+    return asyncio.run(transcript(text, "turns", lock))
+
+
+def test_a_right_subject_gives_the_same_transcript() -> None:
+    assert difference(TURNS, run(TURNS, Lock()), "turns") == ""
+
+
+def test_a_script_without_answers_is_recorded_with_its_comments() -> None:
+    bare = "".join(line for line in TURNS.splitlines(True) if not line.startswith(" "))
+    assert run(bare, Lock()) == TURNS
+
+
+def test_a_subject_that_never_says_it_waits_is_named_at_the_step() -> None:
+    with pytest.raises(ScriptError, match="turns:6: no answer to bob, and the subject does not"):
+        run(TURNS, Silent())
+
+
+def test_waking_in_the_wrong_order_is_a_difference_at_its_line() -> None:
+    text = TURNS[: TURNS.index("bob: unlock")] + "bob: unlock\n"
+    with pytest.raises(ScriptError, match="bob still waits"):
+        run(text, LastFirst())
+    changed = TURNS.replace("    bob: ok", "    carol: ok")
+    shown = difference(TURNS, changed, "turns")
+    assert shown.startswith("turns:12: ")
+    assert "-    bob: ok\n+    carol: ok" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "t:1: expected at least one step"),
+        ("a: lock\n", "t:1: no session 'a'"),
+        ("sessions a\nb: lock\n", "t:2: no session 'b'; named are: a"),
+        ("sessions a\nlock\n", "t:2: expected 'session: command'"),
+        ("sessions a\na:\n", "t:2: expected a command"),
+        ("sessions a\n    ok\n", "t:2: an answer before the first step"),
+        ("sessions a a\n", "t:1: expected names of sessions, each once"),
+        ("sessions a\na: 'x\n", "t:2: No closing quotation"),
+        ("sessions a\na: steal\n", "t:2: no command 'steal'; expected lock or unlock"),
+        ("sessions a\na: lock x\n", "t:2: lock takes no argument"),
+    ],
+)
+def test_an_error_names_file_line_and_what_was_expected(text: str, message: str) -> None:
+    with pytest.raises(ScriptError, match=message):
+        asyncio.run(transcript(text, "t", Lock()))

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from sdkit.host import Host
 from sdkit.sim.disk import SimulatedDisk
+from sdkit.sim.host import SimulatedHost
 from sdkit.store import StoreConfig, StoreEngine, Transaction
 from sdkit.store.interface import Store
 
@@ -16,7 +16,7 @@ from sdkit.store.interface import Store
 async def engine_on(
     disk: SimulatedDisk | None = None, config: StoreConfig | None = None
 ) -> AsyncIterator[StoreEngine]:
-    async with StoreEngine(Host("db", disk or SimulatedDisk()), config) as store:
+    async with StoreEngine(SimulatedHost("db", disk), config) as store:
         yield store
 
 

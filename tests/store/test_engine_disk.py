@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from sdkit.errors import DiskFailed, DiskUnavailable
-from sdkit.host import Host
 from sdkit.sim.disk import SimulatedDisk
+from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.store import Isolation, StoreConfig, StoreEngine
 from sdkit.trace import Record, listening
@@ -26,7 +26,7 @@ async def quiet() -> None:
 
 async def entered(disk: SimulatedDisk, config: StoreConfig | None = None) -> StoreEngine:
     """An engine that will never be left, because its machine dies first."""
-    return await StoreEngine(Host("db", disk), config).__aenter__()
+    return await StoreEngine(SimulatedHost("db", disk), config).__aenter__()
 
 
 @pytest.mark.parametrize("seed", range(10))

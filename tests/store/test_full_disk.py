@@ -16,8 +16,8 @@ from typing import Final
 import pytest
 
 from sdkit.errors import DiskUnavailable
-from sdkit.host import Host
 from sdkit.sim.disk import SimulatedDisk, Step
+from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.spec.journal_promises import bury, expect_only_the_dead
 from sdkit.storage.reserve import RESERVE_NAME
@@ -134,8 +134,8 @@ class Story:
                 await transaction.put(b"there is room", b"again")
         assert len(copy.directory("store").contents(RESERVE_NAME)) == SEGMENT_BYTES
 
-    def host(self, disk: SimulatedDisk) -> Host:
-        return Host("db", disk, random=Random(7))
+    def host(self, disk: SimulatedDisk) -> SimulatedHost:
+        return SimulatedHost("db", disk)
 
 
 @pytest.mark.parametrize("seeds", [range(at, at + 40) for at in range(0, 200, 40)], ids=str)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sdkit.host import Host
-from sdkit.sim.disk import SimulatedDisk
+from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.store.server import StoreServer
 from tests.store.stores import engine_on
@@ -30,7 +29,7 @@ def test_every_event_is_in_the_table_and_no_other() -> None:
 
 def test_every_metric_of_a_server_says_what_it_is() -> None:
     async def main() -> str:
-        async with StoreServer(Host("db", SimulatedDisk())) as server:
+        async with StoreServer(SimulatedHost("db")) as server:
             return server.metrics_text()
 
     text = run(main())

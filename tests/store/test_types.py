@@ -12,7 +12,7 @@ import pytest
 
 from sdkit.errors import InvalidArgument
 from sdkit.host import Host
-from sdkit.sim.disk import SimulatedDisk
+from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.store import StoreClient, StoreConfig, StoreEngine, StoreFull
 from sdkit.store.limits import WRITE_OVERHEAD_BYTES
@@ -56,7 +56,7 @@ def test_a_key_or_value_of_another_type_is_refused_alike_embedded_and_over_tcp(
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
-            server = await stack.enter_async_context(StoreServer(Host("db", SimulatedDisk())))
+            server = await stack.enter_async_context(StoreServer(SimulatedHost("db")))
             client = await stack.enter_async_context(StoreClient(*server.address))
             assert await refused(server.engine) == await refused(client)
 
@@ -93,7 +93,7 @@ def test_a_wrong_argument_is_refused_where_it_is_given(
 def test_a_full_store_says_what_a_key_takes_beside_its_bytes() -> None:
     async def main() -> None:
         config = StoreConfig(max_bytes=2_000)
-        async with StoreEngine(Host("db", SimulatedDisk()), config) as store:
+        async with StoreEngine(SimulatedHost("db"), config) as store:
             transaction = store.begin()
             with pytest.raises(StoreFull, match=rf"takes {WRITE_OVERHEAD_BYTES} beside its own"):
                 for number in range(100):

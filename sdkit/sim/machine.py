@@ -207,6 +207,8 @@ class Machine:
                 result = await main()
             except (Exception, asyncio.CancelledError) as raised:
                 error = raised
+            except SystemExit as left:
+                error = left if left.code else None
             if error is None:
                 error = await self._leak(life)
         # From here on as the world's own code: what follows must not die with the machine.

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator
 from random import Random
@@ -124,6 +125,20 @@ def test_a_program_that_may_fail_fails_alone() -> None:
         return "goes on"
 
     assert simulate(play).value == "goes on"
+
+
+def test_a_program_that_leaves_by_sys_exit_ends_its_machine_and_nothing_else() -> None:
+    async def main() -> None:
+        sys.exit(codes.pop())
+
+    async def play(world: World) -> object:
+        machine = world.machine("db")
+        machine.boot(main)
+        return await machine.ended
+
+    codes = [3, 0]
+    assert simulate(play).error is None
+    assert str(simulate(play).error) == "db ended with SystemExit: 3"
 
 
 def test_a_play_that_raises_is_the_error_of_its_run() -> None:

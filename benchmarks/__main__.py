@@ -14,11 +14,13 @@ from rich.table import Table
 
 from benchmarks.harness import Result, Work, run
 
-ROOMS = ("store", "rpc", "journal", "trace")
+ROOMS = ("store", "rpc", "journal", "trace", "sim")
 
 
 def main(
-    rooms: Annotated[list[str] | None, typer.Argument(help="store, rpc, journal, trace")] = None,
+    rooms: Annotated[
+        list[str] | None, typer.Argument(help="store, rpc, journal, trace, sim")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds a row; medians are over these.")] = 5,
     only: Annotated[str, typer.Option(help="Rows whose wording contains this.")] = "",
     json_file: Annotated[

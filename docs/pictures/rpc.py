@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from sdkit.errors import DeadlineExceeded
-from sdkit.host import Host, running_on
+from sdkit.host import running_on
 from sdkit.net import Connection, Limits, Server, ServerConfig, connect
+from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.trace import Record, SequenceDiagram, listening
 
@@ -45,9 +46,9 @@ async def _conversation() -> None:
     async with Server(
         {"rows": rows, "slow": slow, "add": lambda _c, a, b: a + b},
         ServerConfig(secret=SECRET),
-        host=Host("server"),
+        host=SimulatedHost("server"),
     ) as server:
-        with running_on(Host("client")):
+        with running_on(SimulatedHost("client")):
             limits = Limits(stream_window_bytes=1024)
             connection = await connect(*server.address, secret=SECRET, limits=limits)
             async with connection:

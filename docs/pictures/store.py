@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from sdkit.host import Host, running_on
-from sdkit.sim.disk import SimulatedDisk
+from sdkit.host import running_on
+from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.store import SerializationFailure, StoreConfig, StoreEngine, Transaction
 from sdkit.trace import Record, SequenceDiagram, event, listening
@@ -22,7 +22,7 @@ def draw() -> str:
 
 
 async def _story() -> None:
-    host = Host("store", SimulatedDisk())
+    host = SimulatedHost("store")
     with running_on(host):
         async with StoreEngine(host, StoreConfig()) as store:
             async with store.begin() as setup:

@@ -49,6 +49,11 @@ def asker(depth: int) -> FrameType:
     return frame
 
 
+def asks_for_us(frame: FrameType) -> bool:
+    """Is the frame's code ours?"""
+    return is_ours(_origin(frame))
+
+
 @cache
 def is_ours(filename: str) -> bool:
     """Is a file with this name neither the standard library's nor other people's?"""
@@ -60,13 +65,13 @@ def is_ours(filename: str) -> bool:
 
 
 def place(frame: FrameType | None) -> str:
-    """Where that is, as ``file:line``; for a library's frame also which of our lines led to it."""
+    """Where that is, as ``file:line``; in a library or in sdkit, also whose line led there."""
     while frame is not None and frame.f_code.co_filename.startswith(_SIMULATOR):
         frame = frame.f_back
     if frame is None:
         return "an unknown place"
     ours: FrameType | None = frame
-    while ours is not None and not _to_name(ours.f_code.co_filename):
+    while ours is not None and not _to_name(_origin(ours)):
         ours = ours.f_back
     if ours is frame or ours is None:
         return _line(frame)
@@ -74,7 +79,13 @@ def place(frame: FrameType | None) -> str:
 
 
 def _to_name(filename: str) -> bool:
-    return is_ours(filename) and not filename.startswith(_SIMULATOR)
+    return is_ours(filename) and not filename.startswith(_SDKIT)
+
+
+def _origin(frame: FrameType) -> str:
+    """The file that the frame's code came from; for generated code, that of its module."""
+    filename = frame.f_code.co_filename
+    return str(frame.f_globals.get("__file__") or filename) if filename[0] == "<" else filename
 
 
 def _line(frame: FrameType) -> str:

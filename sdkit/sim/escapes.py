@@ -22,7 +22,8 @@ Things to notice
        their own: what they stand on is replaced, and an earlier
        ``from uuid import uuid4`` makes no difference.
     4. Files of the program itself may be read: a module is imported while the
-       simulation runs, a traceback shows its source, somebody debugs.
+       simulation runs, a library reads its own data, a traceback shows its
+       source, somebody debugs.
 
 What gets through: a function that was imported by its name before the
 simulation began (``from time import monotonic``), ``datetime.now``, and whatever
@@ -49,7 +50,7 @@ from random import Random
 from types import FrameType
 from typing import Any, Final
 
-from sdkit.sim.callers import asker, is_ours, place
+from sdkit.sim.callers import asker, asks_for_us, is_ours, place
 from sdkit.sim.clocks import Clock
 from sdkit.sim.life import Life, current_life
 from sdkit.sim.network import Network
@@ -104,7 +105,7 @@ def replacements(running: Running) -> Iterator[Replacement]:
             yield owner, name, real, _refusing(running, real, remedy)
     for owner, name in [(builtins, "open"), (io, "open"), (os, "open")]:
         real = getattr(owner, name)
-        yield owner, name, real, _refusing(running, real, _USE_THE_DISK, unless=_reads_program)
+        yield owner, name, real, _refusing(running, real, _USE_THE_DISK, unless=_of_the_program)
 
 
 _ONE_THREAD: Final = "a simulation has one thread only"
@@ -145,11 +146,11 @@ def _refusing(
     real: Function,
     remedy: str,
     *,
-    unless: Callable[[FrameType], bool] = lambda _: False,
+    unless: Callable[[FrameType, tuple[Any, ...]], bool] = lambda *_: False,
 ) -> Function:
     @functools.wraps(real)
     def guard(*arguments: Any, **options: Any) -> Any:
-        if running() is None or unless(asker(1)):
+        if running() is None or unless(asker(1), arguments):
             return real(*arguments, **options)
         raise refusal(_text(real, arguments), remedy, depth=1)
 
@@ -169,8 +170,13 @@ _READERS: Final = {"linecache", "tokenize", "inspect", "pdb", "bdb"}
 _CALLBACK: Final = asyncio.Handle._run.__code__
 
 
-def _reads_program(frame: FrameType | None) -> bool:
-    """Is this for a traceback or a debugger, or below an import?"""
+def _of_the_program(caller: FrameType, arguments: tuple[Any, ...]) -> bool:
+    """Is this a library's own file, or for a traceback or a debugger, or below an import?"""
+    path, mode = [*arguments, "r"][:2] if arguments else ("", "r")
+    reading = isinstance(path, str | os.PathLike) and set(str(mode)) <= set("rbt")
+    if reading and not is_ours(os.fspath(path)):
+        return True
+    frame: FrameType | None = caller
     if frame is not None and frame.f_globals.get("__name__") in _READERS:
         return True
     # Not further up than the loop: the simulation itself may run below an import.
@@ -191,7 +197,7 @@ def _clocks(running: Running) -> Iterator[Replacement]:
             simulation = running()
             if simulation is None:
                 return real()  # type: ignore[no-any-return]
-            if is_ours(asker(1).f_code.co_filename):
+            if asks_for_us(asker(1)):
                 raise refusal(f"time.{real.__name__}()", remedy, depth=1)
             return virtual(simulation)
 
@@ -240,7 +246,7 @@ def _randomness(running: Running) -> Iterator[Replacement]:
         simulation = running()
         if simulation is None:
             return None
-        if is_ours(asker(2).f_code.co_filename):
+        if asks_for_us(asker(2)):
             raise refusal(call, _USE_THE_RANDOM, depth=2)
         return simulation.random()
 
@@ -268,7 +274,9 @@ def _randomness(running: Running) -> Iterator[Replacement]:
             a = stream.getrandbits(128)
         real_seed(self, a, version)
 
-    real_generate: Function | None = getattr(uuid, "_generate_time_safe", None)
+    real_generate: Callable[[], tuple[bytes, int | None]] | None = getattr(
+        uuid, "_generate_time_safe", None
+    )
 
     def generate_time_safe() -> tuple[bytes, int | None]:
         simulation, stream = running(), asked("uuid.uuid1()")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from sdkit.errors import AddressInUse, Closed, ConnectionLost, InvalidArgument, Overloaded
-from sdkit.host import Host
 from sdkit.net import Connection, InsecureListener, Interrupted, Server, ServerConfig, connect
 from sdkit.net.messages import CALL
+from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from tests.net.services import HANDLERS, connected, echo, now, raw_peer, serving
 
@@ -193,7 +193,7 @@ def test_a_room_starts_before_it_listens_and_stops_after_the_last_handler() -> N
 
     async def main() -> None:
         async with (
-            Room(config=ServerConfig(grace_s=0.1), host=Host("db")) as room,
+            Room(config=ServerConfig(grace_s=0.1), host=SimulatedHost("db")) as room,
             await connect(*room.address) as connection,
         ):
             assert connection.peer == "db"
@@ -246,7 +246,7 @@ def test_handlers_run_on_the_host_of_their_server() -> None:
 
     async def main() -> object:
         async with (
-            Server({"where": where}, host=Host("db")) as server,
+            Server({"where": where}, host=SimulatedHost("db")) as server,
             await connect(*server.address) as connection,
         ):
             return await connection.call("where")

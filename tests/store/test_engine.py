@@ -14,8 +14,8 @@ from sdkit.errors import (
     LimitExceeded,
     Overloaded,
 )
-from sdkit.host import Host
 from sdkit.sim.disk import SimulatedDisk
+from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.store import (
     Deadlock,
@@ -212,7 +212,7 @@ def test_looking_for_a_deadlock_costs_the_way_to_it_and_not_the_queues_beside_it
             return super().holder_before(transaction)
 
     async def main() -> None:
-        async with StoreEngine(Host("db", SimulatedDisk()), database=Counting) as store:
+        async with StoreEngine(SimulatedHost("db"), database=Counting) as store:
             database = store.database
             assert isinstance(database, Counting)
             hot = store.begin()

@@ -49,8 +49,8 @@ ALONE = Promises(
     conflicts_by_key=False,
     isolations=(Isolation.REPEATABLE_READ,),
 )
-TestSqliteOneSession = with_few_examples(one_session(sqlite))
-TestSqliteSessions = with_few_examples(sessions(sqlite, promises=ALONE))
+TestSqliteOneSession = with_few_examples(one_session(sqlite, loop="real"))
+TestSqliteSessions = with_few_examples(sessions(sqlite, promises=ALONE, loop="real"))
 
 WHERE = ""
 

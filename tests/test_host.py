@@ -200,9 +200,9 @@ def test_a_task_keeps_the_host_of_whoever_started_it() -> None:
             await asyncio.sleep(1)
             return current().name
 
-        with running_on(Host("a")):
+        with running_on(SimulatedHost("a")):
             first = asyncio.create_task(name_later())
-        with running_on(Host("b")):
+        with running_on(SimulatedHost("b")):
             second = asyncio.create_task(name_later())
         return [await first, await second, current().name]
 

@@ -142,9 +142,14 @@ class Machine:
     def power_cut(self, random: Random) -> None:
         """End the machine: also lose what was not synced, as ``random`` decides.
 
-        Peers hear nothing. Of a machine that is down already, the page cache is lost.
+        Peers hear nothing. Of a machine whose process is dead already, the page cache is
+        lost, and requests to it are no longer refused but get no answer.
         """
+        was_up = self.is_up
         self._crash("power_cut")
+        if self.life is not None and not was_up:
+            self._world.note(self.name, "machine.power_cut", number=self.life.number)
+            self._world.network.vanish(self.life)
         self.disk.power_cut(random, reboot=False)
 
     def _begin(self) -> None:

@@ -334,6 +334,75 @@ def test_what_went_wrong_on_a_dead_machine_is_nobodys_error() -> None:
     assert end_after_a_second(main).is_up is False
 
 
+# ── connections ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("end", "heard"), [(kill, "ConnectionResetError"), (cut_power, "TimeoutError")]
+)
+def test_a_client_hears_no_last_words(end: Callable[[Machine], None], heard: str) -> None:
+    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            writer.write(b"hello")
+            await asyncio.sleep(100)
+        finally:
+            writer.write(b"goodbye")
+            writer.close()
+
+    async def serve() -> None:
+        async with await asyncio.start_server(talk, "0.0.0.0", 80):
+            await asyncio.sleep(100)
+
+    async def listen() -> str:
+        reader, writer = await asyncio.open_connection("db", 80)
+        try:
+            assert await reader.read(100) == b"hello"
+            async with asyncio.timeout(5):
+                return repr(await reader.read(100))
+        except (OSError, TimeoutError) as error:
+            return type(error).__name__
+        finally:
+            writer.transport.abort()
+
+    async def play(world: World) -> str:
+        db, client = world.machine("db"), world.machine("client")
+        db.boot(serve)
+        client.boot(listen)
+        await asyncio.sleep(1)
+        end(db)
+        result: str = await client.ended
+        return result
+
+    assert simulate(play).value == heard
+
+
+def test_who_is_killed_refuses_and_who_has_no_power_does_not_answer() -> None:
+    async def connect() -> tuple[str, float]:
+        began = now()
+        try:
+            async with asyncio.timeout(5):
+                await asyncio.open_connection("db", 80)
+        except (OSError, TimeoutError) as error:
+            return type(error).__name__, round(now() - began, 2)
+        return "connected", 0.0
+
+    async def sleep() -> None:
+        await asyncio.sleep(1000)
+
+    async def play(world: World) -> list[tuple[str, float]]:
+        db, client = world.machine("db"), world.machine("client")
+        db.boot(sleep)
+        heard = []
+        for end in (db.kill, lambda: db.power_cut(Random(0)), db.restart):
+            end()
+            client.boot(connect)
+            heard.append(await client.ended)
+        return heard
+
+    refused = ("ConnectionRefusedError", 0.0)
+    assert simulate(play).value == [refused, ("TimeoutError", 5.0), refused]
+
+
 # ── objects that machines share ──────────────────────────────────────────────
 
 

@@ -21,7 +21,9 @@ Read in this order
     escapes       what is refused, and what is answered out of virtual time and the seed
     callers       whose code asks, and in which line
     sockets       what asyncio opens in place of real sockets
-    network       names, addresses, ports, and messages under way
+    network       connections, machines, faults, and messages under way
+    addresses     whose is which name, address and port
+    links         latency, bandwidth, cuts, losses and repetition (a core)
     stream        the two ends of a TCP connection (a core)
     waiting       who waits for whom, in a deadlock
     disk          `SimulatedDisk`: kill, power cut, faults

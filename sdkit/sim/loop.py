@@ -56,11 +56,12 @@ from weakref import WeakSet
 
 from sdkit.host import running_on
 from sdkit.sim import freezing
+from sdkit.sim.addresses import family_of
 from sdkit.sim.escapes import refusal
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.interception import intercepted
 from sdkit.sim.life import Life, current_life
-from sdkit.sim.network import Network, family_of
+from sdkit.sim.network import Network
 from sdkit.sim.selector import Deadlock, Livelock, TimeJumpingSelector
 from sdkit.sim.sockets import NotSimulated
 from sdkit.sim.waiting import report

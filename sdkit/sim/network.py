@@ -1,52 +1,50 @@
-"""Network: names, addresses and ports of a simulated world, and what is under way between them.
+"""Network: the connections of a simulated world, and what is under way between its machines.
 
 Nothing here moves bytes by itself. `Network.post` puts a call into a queue by
 the instant at which it arrives; the event loop, when all tasks wait, moves its
 clock to the next arrival and lets it happen (`Network.deliver`).
 
 Things to notice
-    1. A `Link` is one direction of one connection. It draws latencies from a
-       random stream of its own, made of the seed and the connection's number:
-       what one connection does changes nothing for another. A message never
-       overtakes one sent before it.
-    2. Addresses have to be known: loopback, and those that a name leads to. A
-       simulation that reached for the real internet would be a bug.
-    3. Ports given out for 0 are never used twice, so an old client cannot reach
-       a new server by accident.
+    1. How long a message takes, and whether it gets through, is decided by the
+       `Direction` of its connection (`sdkit.sim.links`). Faults are rules between
+       two machines, by name, each direction on its own.
+    2. A machine whose process was killed refuses connections. One without power
+       does not answer at all, and a connection to it stays half-open.
 
-Decisions
-    * A name has one address, and "every address" is IPv4's: real resolvers
-      answer with several, and a program would listen on two random ports.
-    * A full accept queue drops the connection request, and the client's kernel
-      repeats it after a second, as Linux does: connecting then "takes a second".
+Decision
+    A full accept queue drops the connection request, and the client's kernel
+    repeats it after a second, as Linux does: connecting then "takes a second".
 """
 
 from __future__ import annotations
 
 import errno
 import heapq
-import ipaddress
 import itertools
-import socket
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from random import Random
+from dataclasses import dataclass
 from typing import Final, Protocol
 
+from sdkit.errors import InvalidArgument
+from sdkit.sim.addresses import Address, Addresses
 from sdkit.sim.life import Life
+from sdkit.sim.links import ANY, Direction, Latency, Link, Rules, Station
 from sdkit.sim.stream import Endpoint, join
 
-FIRST_PORT: Final = 49_152  # of the dynamic ports (RFC 6335)
 FIRST_DESCRIPTOR: Final = 1 << 20  # above any real one
 REQUEST_AGAIN_S: Final = 1.0
 REQUESTS_MAX: Final = 6
 
-Address = tuple[str, int]
+CONNECTIONS_MIN: Final = 64  # so many are kept before those that are over are looked for
 
 
 class Pollable(Protocol):
-    """A socket, as a selector sees it."""
+    """A socket, as the selector and the network see it."""
+
+    held: bool
+
+    @property
+    def life(self) -> Life | None: ...
 
     @property
     def readable(self) -> bool: ...
@@ -54,40 +52,37 @@ class Pollable(Protocol):
     @property
     def writable(self) -> bool: ...
 
+    def fileno(self) -> int: ...
+
+    def die(self) -> None: ...
+
 
 @dataclass(slots=True)
-class Listener:
-    """Whoever listens on an address: connections wait here to be accepted."""
+class Connection:
+    """Both ends, and both directions."""
 
-    family: int
-    address: Address
-    backlog: int
-    queue: deque[tuple[Endpoint, Address, Address]] = field(default_factory=deque)
-    on_change: Callable[[], None] = lambda: None
+    client: Endpoint
+    server: Endpoint
+    there: Direction
+    back: Direction
+    local: Address
+    remote: Address
 
+    @property
+    def is_over(self) -> bool:
+        return self.client.is_over and self.server.is_over
 
-class Link:
-    """One direction of one connection."""
-
-    def __init__(self, network: Network, latency_s: Callable[[], float]) -> None:
-        self._network = network
-        self._latency_s = latency_s
-        self._last_arrival = 0.0
-
-    def post(self, message: Callable[[], None]) -> None:
-        arrival = max(self._last_arrival, self._network.now() + self._latency_s())
-        self._last_arrival = arrival
-        self._network.post(arrival, message)
+    def is_between(self, names: set[str]) -> bool:
+        return {self.there.link.source.name, self.there.link.target.name} == names
 
 
-class Network:
+class Network(Addresses):
     """All connections of one simulation.
 
     Args:
         now: reads the clock.
-        latency_s: how long a message takes: always the same, or between two
-            bounds, drawn evenly.
-        seed: of the drawn latencies.
+        latency_s: how long a message takes.
+        seed: of what is drawn.
         names: host names to addresses, besides ``localhost``.
         buffer_bytes: how much a connection holds in one direction.
     """
@@ -96,24 +91,25 @@ class Network:
         self,
         now: Callable[[], float],
         *,
-        latency_s: float | tuple[float, float],
+        latency_s: Latency,
         seed: int | str,
         names: Mapping[str, str],
         buffer_bytes: int,
     ) -> None:
         self.now: Final = now
-        self.names: Final = {"localhost": "127.0.0.1", **names}
+        super().__init__(names)
         self.sockets: Final[dict[int, Pollable]] = {}  # the open ones, by descriptor
         self.touched: Final[dict[int, None]] = {}  # descriptors that may have become ready
         self._latency_s = latency_s
         self._seed = seed
         self._buffer_bytes = buffer_bytes
-        self._known = {ipaddress.ip_address(it) for it in self.names.values()}
-        self._bound: dict[tuple[int, str, int], Listener | None] = {}
+        self.on_deliver: Callable[[str, str, int, str], None] | None = None
+        self._links: dict[tuple[str, str], Link] = {}
+        self._rules = Rules()
+        self._connections: list[Connection] = []
+        self._connections_max = CONNECTIONS_MIN
         self._arrivals: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = itertools.count()
-        self._links = itertools.count()
-        self._ports = itertools.count(FIRST_PORT)
         self._descriptors = itertools.count(FIRST_DESCRIPTOR)
 
     # ── messages ─────────────────────────────────────────────────────────────
@@ -138,118 +134,153 @@ class Network:
         self.sockets[descriptor] = sock
         return descriptor
 
-    # ── addresses ────────────────────────────────────────────────────────────
-
-    def bind(self, family: int, address: Address) -> Address:
-        """Take an address; port 0 takes a free one.
-
-        Raises:
-            OSError: it is in use, or not an address of this network.
-        """
-        host, port = address[0] or _any_address(family), address[1]
-        self._check_known(host, errno.EADDRNOTAVAIL)
-        if port == 0:
-            port = self.free_port()
-        elif any(self._overlaps(taken, family, host, port) for taken in self._bound):
-            raise _error(errno.EADDRINUSE)
-        self._bound[family, host, port] = None
-        return host, port
-
-    def listen(self, listener: Listener) -> None:
-        """Take connections for an address that is bound."""
-        self._bound[listener.family, *listener.address] = listener
-
-    def release(self, family: int, address: Address) -> None:
-        """Give a bound address back; connections waiting to be accepted are reset."""
-        listener = self._bound.pop((family, *address), None)
-        while listener and listener.queue:
-            listener.queue.popleft()[0].close(abort=True)
-
-    def free_port(self) -> int:
-        """A port that nobody has had."""
-        for port in self._ports:
-            if not any(taken == port for _, _, taken in self._bound):
-                return port
-        raise AssertionError
-
-    def resolve(self, name: str, family: int) -> str:
-        """The address of a host name or of an address written out.
-
-        Raises:
-            socket.gaierror: unknown, or not of this family.
-        """
-        try:
-            address = ipaddress.ip_address(self.names.get(name, name))
-        except ValueError:
-            raise _unknown_name(name) from None
-        if family not in (0, family_of(str(address))):
-            raise _unknown_name(name)
-        return str(address)
-
-    def name_of(self, address: str) -> str:
-        """The first name that leads to ``address``, or the address itself."""
-        return next((name for name, it in self.names.items() if it == address), address)
-
-    def _overlaps(self, taken: tuple[int, str, int], family: int, host: str, port: int) -> bool:
-        wildcard = _any_address(family)
-        return (
-            taken[0] == family
-            and taken[2] == port
-            and (taken[1] == host or wildcard in (taken[1], host))
-        )
-
-    def _check_known(self, host: str, code: int) -> None:
-        address = ipaddress.ip_address(host)
-        if not (address.is_loopback or address.is_unspecified or address in self._known):
-            raise _error(code)
-
     # ── connections ──────────────────────────────────────────────────────────
 
-    def connect(self, family: int, local: Address, remote: Address) -> Endpoint:
+    def connect(self, life: Life | None, family: int, local: Address, remote: Address) -> Endpoint:
         """Ask for a connection. The endpoint says when it is established or refused."""
-        self._check_known(remote[0], errno.ENETUNREACH)
-        latencies = self._latencies()
-        there, back = Link(self, latencies), Link(self, latencies)
+        self._check_known(remote[0])
+        source = self._station(life)
+        target = self._station_at(source, remote[0])
+        there = Direction(self, self._link(source, target), self._seed)
+        back = Direction(self, self._link(target, source), self._seed)
         client = Endpoint(there.post, self._buffer_bytes)
         server = Endpoint(back.post, self._buffer_bytes)
+        there.on_give_up, back.on_give_up = client.give_up, server.give_up
         join(client, server)
-        request = _Request(self, family, local, remote, server)
-        there.post(request.arrive)
+        self._keep(Connection(client, server, there, back, local, remote))
+        request = _Request(self, target, family, local, remote, server)
+        there.post(request.arrive, 0, "connect")
         return client
 
-    def listener_at(self, family: int, address: Address) -> Listener | None:
-        host, port = address
-        exact = self._bound.get((family, host, port))
-        return exact or self._bound.get((family, _any_address(family), port))
+    def _link(self, source: Station, target: Station) -> Link:
+        names = source.name, target.name
+        link = self._links.get(names)
+        if link is None:
+            link = self._links[names] = Link(source, target, self._latency_s)
+            self._rules.apply(link)
+        return link
 
-    def _latencies(self) -> Callable[[], float]:
-        latency_s = self._latency_s
-        if not isinstance(latency_s, tuple):
-            return lambda: latency_s
-        random, (low, high) = Random(f"{self._seed} connection {next(self._links)}"), latency_s
-        return lambda: random.uniform(low, high)
+    def _keep(self, connection: Connection) -> None:
+        if len(self._connections) >= self._connections_max:
+            self._connections = [it for it in self._connections if not it.is_over]
+            self._connections_max = max(CONNECTIONS_MIN, 2 * len(self._connections))
+        self._connections.append(connection)
 
     # ── machines ─────────────────────────────────────────────────────────────
 
-    on_deliver: Callable[[str, str, int, str], None] | None = None
-
-    def add_machine(self, name: str, address: str) -> None:
-        """Let ``name`` lead to ``address``."""
-        self.names[name] = address
-        self._known.add(ipaddress.ip_address(address))
-
     def up(self, life: Life) -> None:
         """A life begins."""
+        self._station(life).is_on = True
 
-    kill = vanish = pause = resume = up
+    def kill(self, life: Life) -> None:
+        """Its process is dead: peers get a reset, later requests are refused."""
+        for sock in self._sockets_of(life):
+            sock.die()
+            del self.sockets[sock.fileno()]
+
+    def vanish(self, life: Life) -> None:
+        """Its machine has lost power: peers hear nothing until it is up again and they send."""
+        station = self._station(life)
+        station.is_on = False
+        for connection in self._connections:
+            # A request that has not arrived may still do so at the next boot.
+            if connection.there.link.target is station and connection.server.connected:
+                connection.server.vanish()
+                connection.back.abandon()
+            if connection.there.link.source is station:
+                connection.client.vanish()
+                connection.there.abandon()
+        self.kill(life)
+
+    def pause(self, life: Life) -> None:
+        """Its sockets are ready for nothing; bytes still arrive."""
+        for sock in self._sockets_of(life):
+            sock.held = True
+
+    def resume(self, life: Life) -> None:
+        """They are as ready as they are."""
+        for sock in self._sockets_of(life):
+            sock.held = False
+            self.touched[sock.fileno()] = None
+
+    def _sockets_of(self, life: Life) -> list[Pollable]:
+        return [sock for sock in self.sockets.values() if sock.life is life]
+
+    # ── faults ───────────────────────────────────────────────────────────────
+
+    def cut(self, source: str, target: str) -> None:
+        """Nothing gets from ``source`` to ``target``, until `heal`; "*" is any machine."""
+        self._rules.cuts.add(self._ends(source, target))
+        self._apply_rules()
+
+    def heal(self, source: str, target: str) -> None:
+        """Undo `cut`."""
+        self._rules.cuts.discard(self._ends(source, target))
+        self._apply_rules()
+
+    def slow(
+        self,
+        source: str,
+        target: str,
+        *,
+        latency_s: Latency = 0.0,
+        bytes_per_s: float | None = None,
+    ) -> None:
+        """Let everything take so much longer, and all connections share so many bytes/s."""
+        self._rules.slow[self._ends(source, target)] = (latency_s, bytes_per_s)
+        self._apply_rules()
+
+    def unslow(self, source: str, target: str) -> None:
+        """Undo `slow`."""
+        self._rules.slow.pop(self._ends(source, target), None)
+        self._apply_rules()
+
+    def lossy(self, source: str, target: str, probability: float) -> None:
+        """Lose messages with this probability; they are sent again, later. 0 undoes it."""
+        if not 0.0 <= probability <= 1.0:
+            raise InvalidArgument(f"probability is {probability}; it must be from 0 to 1")
+        self._rules.losses[self._ends(source, target)] = probability
+        self._apply_rules()
+
+    def reset(self, source: str, target: str) -> None:
+        """Break every connection between the two, either way; what is under way is lost."""
+        self._ends(source, target)
+        for connection in self._connections:
+            if connection.is_between({source, target}):
+                for end, way in (
+                    (connection.client, connection.there),
+                    (connection.server, connection.back),
+                ):
+                    end.break_now()
+                    way.abandon()
+
+    def _ends(self, source: str, target: str) -> tuple[str, str]:
+        for name in (source, target):
+            if name != ANY and (not name or name not in self._stations):
+                known = ", ".join(it for it in self._stations if it)
+                raise InvalidArgument(f"no machine is named {name!r}; there are: {known}")
+        return source, target
+
+    def _apply_rules(self) -> None:
+        for link in self._links.values():
+            self._rules.apply(link)
+
+    # ── for reports ──────────────────────────────────────────────────────────
 
     def in_flight(self) -> list[tuple[str, str, int]]:
-        """Connection, direction and bytes."""
-        return []
+        """Connection, direction, and bytes sent and not arrived."""
+        found = []
+        for it in self._connections:
+            name = f"{it.local[0]}:{it.local[1]} -> {it.remote[0]}:{it.remote[1]}"
+            if it.server.under_way:
+                found.append((name, "there", it.server.under_way))
+            if it.client.under_way:
+                found.append((name, "back", it.client.under_way))
+        return found
 
-    def leaks(self, _life: Life | None = None) -> list[str]:
-        """Open sockets that belong to nobody alive."""
-        return []
+    def leaks(self, life: Life | None = None) -> list[str]:
+        """Open sockets: of a life, or of all."""
+        return [repr(it) for it in self.sockets.values() if life is None or it.life is life]
 
 
 @dataclass(slots=True)
@@ -257,6 +288,7 @@ class _Request:
     """A connection request (SYN) on its way, and again if nobody had room for it."""
 
     network: Network
+    station: Station
     family: int
     local: Address
     remote: Address
@@ -266,7 +298,7 @@ class _Request:
     def arrive(self) -> None:
         if self.server.dead:  # the client has given up
             return
-        listener = self.network.listener_at(self.family, self.remote)
+        listener = self.network.listener_at(self.station, self.family, self.remote)
         self.attempts += 1
         if listener is None:
             self.server.refuse(errno.ECONNREFUSED)
@@ -279,19 +311,6 @@ class _Request:
             self.network.post(again, self.arrive)
         else:
             self.server.refuse(errno.ETIMEDOUT)
-
-
-def family_of(host: str) -> int:
-    """``AF_INET`` or ``AF_INET6``."""
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _any_address(family: int) -> str:
-    return "::" if family == socket.AF_INET6 else "0.0.0.0"
-
-
-def _unknown_name(name: str) -> socket.gaierror:
-    return socket.gaierror(socket.EAI_NONAME, f"no simulated host is named {name}")
 
 
 def _error(code: int) -> OSError:

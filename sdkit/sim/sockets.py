@@ -14,7 +14,11 @@ them run their own code, and only the thing with a ``fileno`` is ours.
 Things to notice
     1. A simulated socket never waits. Asked to block, it says so by name: a
        blocking call would stop the only thread there is.
-    2. Options are kept without effect, except ``SO_LINGER``, the way to ask for
+    2. A socket belongs to the life that was current when it was made: its local
+       address is that machine's. When the life is over, nothing that is done to
+       the socket has any effect (`die`), not even closing it: another life may
+       have its port by now.
+    3. Options are kept without effect, except ``SO_LINGER``, the way to ask for
        a reset. Latency and buffers are the network's.
 
 How asyncio comes to open these sockets: `sdkit.sim.interception`.
@@ -28,7 +32,9 @@ import struct
 from collections.abc import Iterable
 from typing import Any, Final, Self
 
-from sdkit.sim.network import Address, Listener, Network
+from sdkit.sim.addresses import Address, Listener
+from sdkit.sim.life import Life, current_life
+from sdkit.sim.network import Network
 from sdkit.sim.stream import Endpoint
 
 
@@ -39,7 +45,11 @@ class NotSimulated(RuntimeError):
 class SimulatedSocket:
     """A TCP socket of a `Network`, as far as non-blocking code can tell."""
 
-    def __init__(self, network: Network, family: int, proto: int = 0) -> None:
+    def __init__(
+        self, network: Network, family: int, proto: int = 0, *, life: Life | None = None
+    ) -> None:
+        self.life: Final = life or current_life.get()
+        self.held = False  # the selector is not to report it
         self.family: Final = socket.AddressFamily(family)
         self.type: Final = socket.SOCK_STREAM
         self.proto: Final = proto
@@ -56,13 +66,15 @@ class SimulatedSocket:
 
     @property
     def readable(self) -> bool:
+        if self.held:
+            return False
         if self._listener is not None:
             return bool(self._listener.queue)
         return self._endpoint is not None and self._endpoint.readable
 
     @property
     def writable(self) -> bool:
-        return self._endpoint is not None and self._endpoint.writable
+        return not self.held and self._endpoint is not None and self._endpoint.writable
 
     def _touch(self) -> None:
         self._network.touched[self._descriptor] = None
@@ -71,15 +83,17 @@ class SimulatedSocket:
 
     def bind(self, address: tuple[Any, ...]) -> None:
         """Take a local address; port 0 takes a free one."""
-        self._local = self._network.bind(self.family, (address[0], address[1]))
+        self._check_alive()
+        self._local = self._network.bind(self.life, self.family, (address[0], address[1]))
 
     def listen(self, backlog: int = 128) -> None:
         """Let connections come in; ``backlog`` of them may wait to be accepted."""
+        self._check_alive()
         if self._local is None:
             self.bind(("", 0))
         assert self._local is not None
         self._listener = Listener(self.family, self._local, backlog, on_change=self._touch)
-        self._network.listen(self._listener)
+        self._network.listen(self.life, self._listener)
 
     def accept(self) -> tuple[SimulatedSocket, tuple[Any, ...]]:
         """The connection that has waited longest, and where it comes from."""
@@ -88,22 +102,23 @@ class SimulatedSocket:
         if not self._listener.queue:
             raise self._would_block("accept")
         endpoint, local, remote = self._listener.queue.popleft()
-        accepted = SimulatedSocket(self._network, self.family, self.proto)
+        accepted = SimulatedSocket(self._network, self.family, self.proto, life=self.life)
         accepted._local, accepted._remote = local, remote
         accepted._use(endpoint)
         return accepted, accepted.getpeername()
 
     def connect(self, address: tuple[Any, ...]) -> None:
         """Begin to connect: raises ``BlockingIOError``; becomes writable when it is decided."""
+        self._check_alive()
         if self._endpoint is not None:
             raise _error(errno.EISCONN if self._endpoint.connected else errno.EALREADY)
         if self._timeout != 0:
             raise NotSimulated(f"connect to {address} would block the only thread; use asyncio")
         host = self._network.resolve(address[0], self.family)
-        if self._local is None:
-            self._local = (_loopback(self.family), self._network.free_port())
-        self._remote = (host, address[1])
-        self._use(self._network.connect(self.family, self._local, self._remote))
+        remote = (host, address[1])
+        local = self._local or self._network.local_address(self.life, self.family, remote)
+        self._use(self._network.connect(self.life, self.family, local, remote))
+        self._local, self._remote = local, remote
         raise _error(errno.EINPROGRESS)
 
     def connect_ex(self, address: tuple[Any, ...]) -> int:
@@ -131,11 +146,25 @@ class SimulatedSocket:
         """Close. What was sent still arrives; a reset if something unread is thrown away."""
         if self._endpoint is not None:
             self._endpoint.close(abort=self._lingers_for_nothing())
-        if self._local is not None and self._remote is None:
-            self._network.release(self.family, self._local)
-            self._local = None
+        self._release()
         self._network.sockets.pop(self._descriptor, None)
         self._descriptor = -1
+
+    def die(self) -> None:
+        """The life it belongs to is over: the peer gets a reset, its port is free."""
+        self.held = True
+        if self._endpoint is not None:
+            self._endpoint.close(abort=True)
+        self._release()
+
+    def _release(self) -> None:
+        if self._local is not None and self._remote is None:
+            self._network.release(self.life, self.family, self._local)
+            self._local = None
+
+    def _check_alive(self) -> None:
+        if self.life is not None and self.life.dead:
+            raise _error(errno.ENETDOWN)
 
     def _lingers_for_nothing(self) -> bool:
         """Has ``SO_LINGER`` been set to zero seconds, the way to ask for a reset?"""
@@ -236,10 +265,6 @@ class SimulatedSocket:
 
     def _as_tuple(self, address: Address) -> tuple[Any, ...]:
         return address if self.family == socket.AF_INET else (*address, 0, 0)
-
-
-def _loopback(family: int) -> str:
-    return "::1" if family == socket.AF_INET6 else "127.0.0.1"
 
 
 def _any(family: int) -> str:

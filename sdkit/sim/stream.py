@@ -12,6 +12,10 @@ on bytes still under way. These are the rules, as Linux has them:
     was reset            write                   ConnectionResetError once, then BrokenPipeError
     sent end of file     write                   it arrives: half-closed is still open
     does not read        write                   BlockingIOError, when its buffer is full
+    was killed           whatever                as was reset
+    lost power           wait                    nothing, for ever
+    lost power           write                   TimeoutError (ETIMEDOUT) when it is given up, or
+                                                 ConnectionResetError if it is up again before
 
 Things to notice
     1. `Endpoint` never looks at its peer's state, except for the room in its
@@ -21,7 +25,7 @@ Things to notice
        already closed is answered with a reset.
 
 After RFC 9293 (§3.5.3 resets, §3.6 closing); buffers and windows are one
-number, and nothing is ever lost or repeated: that is TCP's own affair.
+number. Losing and repeating is the line's affair (`sdkit.sim.links`).
 """
 
 from __future__ import annotations
@@ -29,8 +33,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-# Carries a message to the other end: the call happens there, later, in order.
-Post = Callable[[Callable[[], None]], None]
+# Carries a message to the other end: the call happens there, later, in order. With the
+# number of bytes, and "connect", "data", "end" or "reset".
+Post = Callable[[Callable[[], None], int, str], None]
 
 
 class Endpoint:
@@ -54,6 +59,7 @@ class Endpoint:
         self._finished = False  # we shall send no more
         self._deaf = False  # we shall read no more
         self._closed = False
+        self._forgotten = False  # the machine knows nothing of it: messages get a reset as answer
         self._error = 0  # an errno that the program has not seen yet
 
     # ── what the program does ────────────────────────────────────────────────
@@ -89,7 +95,7 @@ class Endpoint:
             raise _error(errno.EAGAIN)
         part = data[:room]
         self.peer.under_way += len(part)
-        self._post(lambda: self.peer.arrive(part))
+        self._post(lambda: self.peer.arrive(part), len(part), "data")
         return len(part)
 
     def recv(self, length: int) -> bytes:
@@ -116,7 +122,7 @@ class Endpoint:
         """Say that no more will be sent (half-close)."""
         if not self._finished and not self.dead:
             self._finished = True
-            self._post(self.peer.end)
+            self._post(self.peer.end, 0, "end")
 
     def stop_reading(self) -> None:
         self._deaf = True
@@ -141,18 +147,42 @@ class Endpoint:
     def accept(self) -> None:
         """Agree to a connection that the peer asked for, and let it know."""
         self.connected = True
-        self._post(self.peer.established)
+        self._post(self.peer.established, 0, "connect")
 
     def refuse(self, code: int) -> None:
         """Turn the peer's request down, with an errno."""
         self.dead = True
-        self._post(lambda: self.peer.refused(code))
+        self._post(lambda: self.peer.refused(code), 0, "reset")
+
+    # ── what happens to the machine, or to the line ──────────────────────────
+
+    @property
+    def is_over(self) -> bool:
+        """Can the program here see no more of it?"""
+        return self._closed or self.dead
+
+    def give_up(self) -> None:
+        """Nothing got through for too long. The peer is not told; it would not hear it."""
+        self._die(errno.ETIMEDOUT)
+        self._forgotten = True
+
+    def vanish(self) -> None:
+        """The machine has lost power: nobody is told anything."""
+        self._closed = self.dead = self._forgotten = True
+        self.inbox.clear()
+        self.on_change = _nothing
+
+    def break_now(self) -> None:
+        """Something on the way has broken the connection, and told this end."""
+        self._die(errno.ECONNRESET)
 
     # ── what messages do ─────────────────────────────────────────────────────
 
     def established(self) -> None:
         """The connection is open at this end."""
-        if not self.dead:
+        if self._forgotten:
+            self._post(self.peer.reset, 0, "reset")
+        elif not self.dead:
             self.connected = True
             self.on_change()
 
@@ -163,7 +193,9 @@ class Endpoint:
     def arrive(self, data: bytes) -> None:
         """Bytes from the peer."""
         self.under_way -= len(data)
-        if self._closed:
+        if self._forgotten:
+            self._post(self.peer.reset, 0, "reset")
+        elif self._closed:
             self._reset_peer()
         elif not self.dead:
             self.inbox += data
@@ -171,7 +203,9 @@ class Endpoint:
 
     def end(self) -> None:
         """The peer will send no more."""
-        if not self.dead:
+        if self._forgotten:
+            self._post(self.peer.reset, 0, "reset")
+        elif not self.dead:
             self._ended = True
             self.on_change()
 
@@ -188,7 +222,7 @@ class Endpoint:
     def _reset_peer(self) -> None:
         if not self.dead:
             self.dead = True
-            self._post(self.peer.reset)
+            self._post(self.peer.reset, 0, "reset")
 
     def _raise_error(self) -> None:
         if code := self.take_error():

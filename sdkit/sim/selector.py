@@ -25,7 +25,7 @@ import selectors
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from sdkit.sim.network import Network, Pollable
+from sdkit.sim.network import Network
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -95,13 +95,19 @@ class TimeJumpingSelector(selectors.BaseSelector):
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Among the sockets that something has happened to, those that their owner can use."""
         ready = []
-        network = self._network
-        for descriptor in list(network.touched):
-            key, sock = self._keys.get(descriptor), network.sockets.get(descriptor)
-            if key is None or sock is None or not (events := _events(sock, key.events)):
-                del network.touched[descriptor]  # until it is touched again
-            else:
-                ready.append((key, events))
+        touched, sockets = self._network.touched, self._network.sockets
+        for descriptor in list(touched):
+            key, sock = self._keys.get(descriptor), sockets.get(descriptor)
+            events = 0
+            if key is not None and sock is not None:
+                if key.events & selectors.EVENT_READ and sock.readable:
+                    events = selectors.EVENT_READ
+                if key.events & selectors.EVENT_WRITE and sock.writable:
+                    events |= selectors.EVENT_WRITE
+                if events:
+                    ready.append((key, events))
+            if not events:
+                del touched[descriptor]  # until it is touched again
         return ready
 
     def _count_turn(self) -> None:
@@ -146,12 +152,3 @@ class TimeJumpingSelector(selectors.BaseSelector):
 
 def _descriptor(fileobj: FileDescriptorLike) -> int:
     return fileobj if isinstance(fileobj, int) else fileobj.fileno()
-
-
-def _events(sock: Pollable, asked: int) -> int:
-    ready = 0
-    if asked & selectors.EVENT_READ and sock.readable:
-        ready = selectors.EVENT_READ
-    if asked & selectors.EVENT_WRITE and sock.writable:
-        ready |= selectors.EVENT_WRITE
-    return ready

@@ -202,7 +202,8 @@ class World:
 
     def on_deliver(self, source: str, target: str, count: int, kind: str) -> None:
         """Told of each message that arrives."""
-        self.note(target, f"net.{kind}", source=source, bytes=count)
+        if not self.is_over:
+            self._digest.add_message(self.loop.true_time(), source, target, kind, count)
 
     def _note_step(self, machine: str, operation: str, path: str, number: int) -> None:
         self.note(machine, f"disk.{operation}", path=path, step=number)

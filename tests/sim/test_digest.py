@@ -62,6 +62,24 @@ def test_every_part_of_a_record_counts() -> None:
     assert len(digests) == len(records)
 
 
+def test_every_part_of_a_message_counts_and_it_is_kept_like_anything_else() -> None:
+    messages: list[tuple[float, str, str, str, int]] = [
+        (0.5, "db", "web", "data", 7),
+        (0.6, "db", "web", "data", 7),
+        (0.5, "cache", "web", "data", 7),
+        (0.5, "db", "cache", "data", 7),
+        (0.5, "db", "web", "end", 7),
+        (0.5, "db", "web", "data", 8),
+    ]
+    digests = set()
+    for message in messages:
+        digest = Digest(keep=True)
+        digest.add_message(*message)
+        digests.add(digest.text())
+    assert len(digests) == len(messages)
+    assert digest.recorded == [Recorded(0.5, "web", "net.data", {"source": "db", "bytes": 8})]
+
+
 def test_looking_at_a_digest_changes_nothing() -> None:
     looked, left = Digest(), Digest(keep=True)
     for number in range(2 * PENDING_MAX + 7):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import inspect
 import io
 import linecache
@@ -305,6 +306,17 @@ def test_a_module_is_imported_inside_a_simulation(
     assert loaded.text == "read at import"
     with pytest.raises(NotSimulated):
         in_simulation(loaded.read)
+
+
+def test_a_library_reads_the_data_that_was_installed_with_it() -> None:
+    assert in_simulation(lambda: importlib.metadata.version("pytest")) == pytest.__version__
+
+
+def test_generated_code_counts_as_its_modules() -> None:
+    """As a dataclass's ``__init__`` does, of which Python knows no file."""
+    names = {"time": time, "__file__": "/usr/lib/python3/site-packages/library.py"}
+    exec("def generated(): return time.monotonic()", names)
+    assert in_simulation(names["generated"], after_s=2.5) == 2.5  # type: ignore[arg-type]
 
 
 def test_a_traceback_shows_its_source() -> None:

@@ -34,6 +34,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import heapq
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -148,11 +149,10 @@ def life_concerned(problem: dict[str, Any]) -> Life | None:
 
 def close_frozen(lives: Iterable[Life]) -> None:
     """Let go of everything that these dead lives held. Called when nobody looks any more."""
-    with _silence():
-        for life in lives:
-            context = life.context.copy()  # a copy: the main task's own is entered to close it
-            context.run(_empty, life)
-            context.run(gc.collect)  # finalizers run as the dead, too
+    for life in lives:
+        context = life.context.copy()  # a copy: the main task's own is entered to close it
+        context.run(_empty, life)
+        context.run(gc.collect)  # finalizers run as the dead, too
 
 
 def _empty(life: Life) -> None:
@@ -179,15 +179,17 @@ def _close(coroutine: Any) -> None:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """No complaints about what is left unfinished: it was meant to be."""
-    hook = sys.unraisablehook
+    hook, disabled = sys.unraisablehook, logging.root.manager.disable
     sys.unraisablehook = lambda _: None
+    logging.disable()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.disable(disabled)
         sys.unraisablehook = hook
 
 

@@ -61,6 +61,7 @@ from sdkit.sim.escapes import refusal
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.interception import intercepted
 from sdkit.sim.life import Life, current_life
+from sdkit.sim.links import Latency
 from sdkit.sim.network import Network
 from sdkit.sim.selector import Deadlock, Livelock, TimeJumpingSelector
 from sdkit.sim.sockets import NotSimulated
@@ -82,7 +83,7 @@ BUFFER_BYTES: Final = 256 * 1024
 def run(
     main: Coroutine[Any, Any, T],
     *,
-    latency_s: float | tuple[float, float] = LATENCY_S,
+    latency_s: Latency = LATENCY_S,
     names: Mapping[str, str] | None = None,
     seed: int | str = 0,
     lateness_s: float = 0.0,
@@ -94,7 +95,7 @@ def run(
     cancelled, everything is closed. The current host is a `SimulatedHost`.
 
     Args:
-        latency_s: of every message; two bounds to have it drawn between them.
+        latency_s: of every message; two bounds to have it drawn between them, or a `Tail`.
         names: host names to addresses, besides ``localhost``.
         seed: of everything that is drawn.
         lateness_s: how late a timer may be at most.
@@ -135,7 +136,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(
         self,
         *,
-        latency_s: float | tuple[float, float],
+        latency_s: Latency,
         names: Mapping[str, str],
         seed: int | str,
         lateness_s: float,

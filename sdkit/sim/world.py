@@ -47,6 +47,7 @@ from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.interception import intercepted
 from sdkit.sim.life import Life, current_life
+from sdkit.sim.links import Latency
 from sdkit.sim.loop import BUFFER_BYTES, LATENCY_S, VirtualTimeLoop
 from sdkit.sim.machine import Machine
 from sdkit.sim.network import Network
@@ -213,7 +214,7 @@ def simulate(
     play: Callable[[World], Coroutine[Any, Any, T]],
     *,
     seed: int | str = 0,
-    latency_s: float | tuple[float, float] = LATENCY_S,
+    latency_s: Latency = LATENCY_S,
     names: Mapping[str, str] | None = None,
     lateness_s: float = LATENESS_S,
     buffer_bytes: int = BUFFER_BYTES,
@@ -261,8 +262,11 @@ def simulate(
             error = cancelled
         finally:
             text, seconds = digest.text(), world.time()
-            world.close()
-            freezing.close_frozen(world.lives)
+            with freezing.silence():
+                world.close()
+                freezing.close_frozen(world.lives)
+                runner.close()
+                gc.collect()  # now, while nobody hears what sockets and tasks say as they go
     return Run(
         result=None if world.failure else result,
         error=world.failure or error,

@@ -20,15 +20,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 
 from sdkit.sim.loop import run
+from sdkit.sim.world import World, simulate
 
 
 def now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def reset(writer: Writer) -> None:
-    """Break the connection off, as a killed process would."""
-    writer.transport.abort()
 
 
 # ── redis-py ─────────────────────────────────────────────────────────────────
@@ -51,7 +47,7 @@ class TinyRedis:
                     writer.write(b"$1000\r\nonly the beg")
                     await writer.drain()
                     await asyncio.sleep(0.1)
-                    reset(writer)
+                    writer.transport.abort()
                     return
                 writer.write(await self._answer(command))
                 await writer.drain()
@@ -279,6 +275,43 @@ def test_websockets_connect_again_until_the_server_is_back_with_a_virtual_back_o
     assert said == [f"message {number}" for number in range(10)]
     assert finished > 35
     assert run(main())[1] == finished  # its first delay is drawn at random
+
+
+def test_websockets_connect_again_after_the_servers_machine_was_killed() -> None:
+    async def serve() -> None:
+        async with websockets.serve(echo, "0.0.0.0", 8000):
+            await asyncio.Event().wait()
+
+    async def talk() -> list[str]:
+        said = list[str]()
+        async for connection in websockets.connect("ws://echo:8000", proxy=None):
+            try:
+                while len(said) < 10:
+                    await connection.send(f"message {len(said)}")
+                    said.append(str(await connection.recv()))
+                    await asyncio.sleep(1)
+                await connection.close()
+                break
+            except websockets.ConnectionClosed:
+                continue
+        return said
+
+    async def play(world: World) -> list[str]:
+        server, client = world.machine("echo"), world.machine("client")
+        server.boot(serve)
+        await asyncio.sleep(0.5)
+        client.boot(talk)
+        await asyncio.sleep(4.2)
+        server.kill()
+        await asyncio.sleep(30)
+        server.restart()
+        said: list[str] = await client.ended
+        return said
+
+    done = simulate(play, seed=5)
+    assert done.value == [f"message {number}" for number in range(10)]
+    assert done.virtual_seconds > 35
+    assert simulate(play, seed=5).digest == done.digest
 
 
 # ── aiohttp ──────────────────────────────────────────────────────────────────

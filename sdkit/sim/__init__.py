@@ -23,7 +23,7 @@ Read in this order
     sockets       what asyncio opens in place of real sockets
     network       connections, machines, faults, and messages under way
     addresses     whose is which name, address and port
-    links         latency, bandwidth, cuts, losses and repetition (a core)
+    links         latency, bandwidth, cuts, losses and repetition
     stream        the two ends of a TCP connection (a core)
     waiting       who waits for whom, in a deadlock
     disk          `SimulatedDisk`: kill, power cut, faults

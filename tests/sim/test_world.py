@@ -339,6 +339,33 @@ def test_a_livelock_names_the_machine_and_the_next_timer(monkeypatch: pytest.Mon
     assert "the next timer is due at 9.5" in str(error)
 
 
+def test_a_livelock_names_the_bytes_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selector, "TURNS_PER_INSTANT_MAX", 500)
+
+    async def listen(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await for_ever()
+
+    async def serve() -> None:
+        async with await asyncio.start_server(listen, "0.0.0.0", 80):
+            await for_ever()
+
+    async def send_and_spin() -> None:
+        _, writer = await asyncio.open_connection("db", 80)
+        writer.write(b"7 bytes")
+        for _ in range(10_000):
+            await asyncio.sleep(0)
+
+    async def play(world: World) -> None:
+        world.machine("db").boot(serve)
+        await asyncio.sleep(1)
+        world.machine("shop").boot(send_and_spin)
+        await for_ever()
+
+    assert "7 bytes are under way there on 10.0.0.2:49152 -> 10.0.0.1:80" in str(
+        simulate(play).error
+    )
+
+
 # ── the same run ─────────────────────────────────────────────────────────────
 
 

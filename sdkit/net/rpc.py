@@ -124,6 +124,8 @@ def _explained(error: BaseException, where: str, timeout_s: float) -> BaseExcept
     match error:
         case ConnectionLost():
             return NotConnected(f"{where} closed the connection before it said hello")
+        case NotConnected():
+            return NotConnected(f"no connection to {where}: {error.message}")
         case ProtocolError():
             text = (
                 f"{where} does not speak sdkit's protocol; is it an sdkit server? {error.message}"

@@ -259,8 +259,9 @@ class Session(Generic[W]):
         """End a connection that is stuck; ask a silent peer for a sign of life."""
         limits = self.limits
         if self._handshake_until_ns is not None and now_ns >= self._handshake_until_ns:
+            # Not a wrong hello, but a late one: another attempt may be in time.
             text = f"no complete hello within {limits.handshake_timeout_s:g} s"
-            events.append(self.break_off(ProtocolError(text)))
+            events.append(self.break_off(NotConnected(text)))
         elif self._stalled_at_ns is not None and now_ns >= self._stalled_at_ns:
             text = f"{self.peer} has read nothing for {limits.stall_timeout_s:g} s"
             events.append(self.break_off(Stalled(text)))

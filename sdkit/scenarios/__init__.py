@@ -6,6 +6,11 @@ machines below: ``sdkit demo`` runs `bank` against real processes that are kille
 
 Read in this order
     bank_workload  transfers between accounts, audits beside them; nothing lost, nothing twice
+    bank        that workload in the simulator, while power, links and disks fail
+    journal     a log whose machine dies at every step of its disk, and in its recovery
+    rpc         calls and streams over links that break
+    clocks      time-outs while clocks drift and are set
+    catalog     the names that ``sdkit sim`` knows
 """
 
 from sdkit.scenarios.bank_workload import Bank, Verdict

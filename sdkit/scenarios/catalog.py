@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from sdkit.scenarios.bank import BANK
+from sdkit.scenarios.clocks import CLOCKS
 from sdkit.scenarios.journal import JOURNAL
+from sdkit.scenarios.rpc import RPC
 
-SCENARIOS: Final = {scenario.name: scenario for scenario in (BANK, JOURNAL)}
+SCENARIOS: Final = {scenario.name: scenario for scenario in (BANK, JOURNAL, RPC, CLOCKS)}

@@ -63,6 +63,20 @@ class NeverLooksForDeadlocks(Database):
         return []
 
 
+class WaitsForLocksForEver(Database):
+    """Nobody is told that a lock was not to be had in time."""
+
+    def time_out_wait(self, transaction: Transaction) -> None:
+        pass
+
+
+class LetsTheIdleSleep(Database):
+    """A transaction without statements keeps its locks for ever."""
+
+    def tick_idle(self) -> None:
+        pass
+
+
 SAFEGUARDS: Final = (
     Safeguard(
         "store.visible_when_durable",
@@ -105,5 +119,19 @@ SAFEGUARDS: Final = (
         "they wait for one another until a time-out ends them",
         "database",
         NeverLooksForDeadlocks,
+    ),
+    Safeguard(
+        "store.lock_timeout",
+        "a wait for a lock ends after a while",
+        "one forgotten transaction, and everybody waits",
+        "database",
+        WaitsForLocksForEver,
+    ),
+    Safeguard(
+        "store.idle_timeout",
+        "a transaction without statements is aborted after a while",
+        "a client that has fallen asleep holds its locks for ever",
+        "database",
+        LetsTheIdleSleep,
     ),
 )

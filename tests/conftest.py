@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import settings
+
+from sdkit.script import check
 
 # The same examples in every run: a test that fails now and then teaches people to
 # press the button again. `HYPOTHESIS_PROFILE=explore` draws new ones, many of them.
@@ -13,6 +17,19 @@ from hypothesis import settings
 settings.register_profile("same", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--record``: golden scripts write down what is answered now. Read the change they make."""
+    parser.addoption(
+        "--record", action="store_true", help="record golden scripts instead of comparing them"
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """`sdkit.script.check`, which records if the run was started with ``--record``."""
+    return partial(check, record=request.config.getoption("--record"))
 
 
 @pytest.hookimpl(hookwrapper=True)

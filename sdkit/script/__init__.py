@@ -18,16 +18,25 @@ Bob's answer stands below the step that let him go on. That he waits, the
 subject says (`Subject.waiting`): a time-out would only guess, and would make
 every test that waits as slow as the guess.
 
-Read `parsing` (the text becomes steps), then `running` (steps become a
-transcript, and two transcripts a difference):
+Read in this order
+    parsing   the text becomes steps; errors that name file and line
+    running   the subject, the run, and the difference of two transcripts
+    golden    a script in a file: compared, or recorded again
 
-    parsing.py   the grammar, and errors that name file and line
-    running.py   the subject, the run, the unified diff
+Where it comes from
+    PostgreSQL's isolation tester (``src/test/isolation/README``) has sessions
+    with named steps, run in given orders, and marks a step that waits; to know
+    that, it asks the server about its locks. CockroachDB's datadriven keeps the
+    expected answer below each command and rewrites all of them with one flag
+    (``-rewrite``); goldenscript, with which toyDB is tested, adds a prefix that
+    can say which client speaks. Here all three are together, and who waits is
+    asked of the subject.
 
-The idea is that of PostgreSQL's isolation tester and of CockroachDB's datadriven
-tests. Left out: several orders of the same steps; one file tells one order.
+Left out: several orders of the same steps, which the isolation tester makes by
+itself; one file tells one order.
 """
 
+from .golden import check
 from .parsing import ScriptError, Step, parse
 from .running import Answer, Refused, Subject, difference, transcript
 
@@ -37,6 +46,7 @@ __all__ = [
     "ScriptError",
     "Step",
     "Subject",
+    "check",
     "difference",
     "parse",
     "transcript",

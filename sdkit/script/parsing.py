@@ -18,10 +18,17 @@ from dataclasses import dataclass
 
 
 class ScriptError(ValueError):
-    """A script that cannot be run: the message names file, line and what was expected."""
+    """A script that cannot be run: the message names file, line and what was expected.
 
-    def __init__(self, name: str, line: int, problem: str) -> None:
-        super().__init__(f"{name}:{line}: {problem}")
+    If steps have been taken, `transcript` holds them with their answers, and the
+    message ends with how they differ from the script so far, if they do.
+    """
+
+    def __init__(
+        self, name: str, line: int, problem: str, *, transcript: str = "", difference: str = ""
+    ) -> None:
+        super().__init__(f"{name}:{line}: {problem}" + (difference and f"\n{difference}"))
+        self.transcript = transcript
 
 
 @dataclass(slots=True)
@@ -44,7 +51,7 @@ def parse(text: str, name: str) -> list[Step]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        if line[0].isspace():
+        if is_answer(line):
             if not steps:
                 raise ScriptError(name, number, "an answer before the first step")
         elif line.split()[0] == "sessions":
@@ -58,6 +65,11 @@ def parse(text: str, name: str) -> list[Step]:
     if not steps:
         raise ScriptError(name, max(1, len(text.splitlines())), "expected at least one step")
     return steps
+
+
+def is_answer(line: str) -> bool:
+    """Is this a line of an answer? They are indented, and never empty."""
+    return bool(line.strip()) and line[0].isspace()
 
 
 def _step(line: str, number: int, name: str, sessions: list[str]) -> Step:

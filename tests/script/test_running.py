@@ -89,13 +89,67 @@ def test_a_subject_that_never_says_it_waits_is_named_at_the_step() -> None:
 
 
 def test_waking_in_the_wrong_order_is_a_difference_at_its_line() -> None:
-    text = TURNS[: TURNS.index("bob: unlock")] + "bob: unlock\n"
-    with pytest.raises(ScriptError, match="bob still waits"):
-        run(text, LastFirst())
+    text = TURNS[: TURNS.index("bob: unlock")].replace("carol: lock\n    waits\n", "")
+    assert difference(text, run(text, Lock()), "turns") == ""
     changed = TURNS.replace("    bob: ok", "    carol: ok")
-    shown = difference(TURNS, changed, "turns")
-    assert shown.startswith("turns:12: ")
-    assert "-    bob: ok\n+    carol: ok" in shown
+    assert difference(TURNS, changed, "turns").splitlines() == [
+        "turns:12: the transcript differs",
+        "--- turns",
+        "+++ turns (this run)",
+        "@@ -9,7 +9,7 @@",
+        "     waits",
+        " alice: unlock",
+        "     ok",
+        "-    bob: ok",
+        "+    carol: ok",
+        " bob: unlock",
+        "     ok",
+        "     carol: ok",
+    ]
+
+
+def test_a_run_that_cannot_go_on_says_how_it_differed_before() -> None:
+    with pytest.raises(ScriptError) as raised:
+        run(TURNS, LastFirst())
+    why, where, *diff = str(raised.value).splitlines()
+    assert why == "turns:13: bob still waits and cannot be asked"
+    assert where == "turns:12: the transcript differs"
+    assert diff[-2:] == ["-    bob: ok", "+    carol: ok"]
+    assert raised.value.transcript.endswith("alice: unlock\n    ok\n    carol: ok\n")
+
+
+def test_a_step_that_gets_no_answer_is_in_the_difference() -> None:
+    with pytest.raises(ScriptError) as raised:
+        run(TURNS, Silent())
+    assert str(raised.value).splitlines()[-2:] == [" bob: lock", "-    waits"]
+
+
+def test_who_waits_at_the_end_is_named() -> None:
+    text = "sessions alice bob\nalice: lock\n    ok\nbob: lock\n    waits\n"
+    with pytest.raises(ScriptError) as raised:
+        run(text, Lock())
+    assert str(raised.value) == "turns:5: at the end these still wait: bob"
+    assert raised.value.transcript == text
+
+
+class Echo(Lock):
+    """Says its arguments, one a line."""
+
+    async def start(self, session: str, command: str, arguments: Sequence[str]) -> None:
+        self.told.append(Answer(session, "\n".join(arguments)))
+
+
+@pytest.mark.parametrize("said", ["", "''", "'' ''", "a '' b", "a ''", "'' a", "' '", "'  a '"])
+def test_an_answer_with_empty_lines_is_recorded_again_without_a_change(said: str) -> None:
+    text = f"sessions a\n\na: say {said}\n\na: say x\n\n"
+    once = run(text, Echo())
+    assert run(once, Echo()) == once
+    assert [line for line in once.splitlines() if not line.startswith(" ")] == text.splitlines()
+
+
+def test_an_empty_line_of_an_answer_is_shown() -> None:
+    text = run("sessions a\na: say a '' b\n", Echo())
+    assert text.splitlines()[2:] == ["    a", "    (empty line)", "    b"]
 
 
 @pytest.mark.parametrize(

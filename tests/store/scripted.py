@@ -5,7 +5,7 @@
     alice: savepoint | undo | keep
     alice: commit | rollback
     alice: versions KEY | transactions
-    time: passes 10s
+    time: passes 10s            (whole seconds)
     disk: slow | fast
 
 Any session can look (`versions`, `transactions`) and let time pass; a session of
@@ -146,27 +146,18 @@ class StoreSubject:
     ) -> Coroutine[Any, Any, str]:
         match [command, *arguments]:
             case ["begin", *options]:
-                return self._begin(it, list(options))
+                return begin(it, options)
             case ["versions", key]:
                 return versions(it.store, key.encode())
             case ["transactions"]:
                 return self._transactions()
-            case ["passes", seconds] if seconds.endswith("s"):
-                return passes(float(seconds.removesuffix("s")))
+            case ["passes", time] if time.removesuffix("s").isdecimal():
+                return passes(int(time.removesuffix("s")))
             case ["slow" | "fast" as speed]:
                 return self._set_speed(SLOWNESS if speed == "slow" else 1.0)
         if it.current is None and not it.is_open:
             raise Refused(f"{it.name} has no transaction for {command!r}; expected begin")
         return statement(it, command, arguments)
-
-    async def _begin(self, it: Session, options: list[str]) -> str:
-        if it.is_open:
-            raise Refused(f"{it.name} has a transaction open; expected commit or rollback")
-        it.read_only = options[-1:] == ["read-only"]
-        level = " ".join(options[: len(options) - it.read_only]) or Isolation.REPEATABLE_READ
-        it.isolation = Isolation(level)
-        it.is_open, it.current = True, None
-        return "ok"
 
     async def _transactions(self) -> str:
         names = {it.current.id: it.name for it in self._sessions.values() if it.current is not None}
@@ -177,6 +168,19 @@ class StoreSubject:
     async def _set_speed(self, slowness: float) -> str:
         self._disk.slowness = slowness
         return "ok"
+
+
+def begin(it: Session, options: list[str]) -> Coroutine[Any, Any, str]:
+    """A transaction for the session; it is begun at its first statement."""
+    if it.is_open:
+        raise Refused(f"{it.name} has a transaction open; expected commit or rollback")
+    it.read_only = options[-1:] == ["read-only"]
+    level = " ".join(options[: len(options) - it.read_only]) or Isolation.REPEATABLE_READ
+    if level not in list(Isolation):
+        raise Refused(f"no level {level!r}; expected {' or '.join(Isolation)}")
+    it.isolation = Isolation(level)
+    it.is_open, it.current, it.savepoints = True, None, []
+    return done(asyncio.sleep(0))
 
 
 def statement(it: Session, command: str, arguments: Sequence[str]) -> Coroutine[Any, Any, str]:
@@ -243,7 +247,7 @@ async def rollback(it: Session) -> str:
     return "ok"
 
 
-async def passes(seconds: float) -> str:
+async def passes(seconds: int) -> str:
     await asyncio.sleep(seconds)
     return "ok"
 

@@ -73,6 +73,24 @@ def test_a_store_that_wakes_in_the_wrong_order_fails_with_the_difference() -> No
 
 
 @pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        ("get x", "alice has no transaction for 'get'; expected begin"),
+        ("begin serial", "no level 'serial'; expected read committed or repeatable read"),
+        ("begin\nalice: begin", "alice has a transaction open; expected commit or rollback"),
+        ("begin\nalice: fly x", "no command 'fly x'"),
+        ("begin\nalice: put x", "no command 'put x'"),
+        ("begin\nalice: undo", "no command 'undo'"),
+        ("passes -1s", "alice has no transaction for 'passes'"),
+    ],
+)
+def test_a_step_that_cannot_be_is_refused_at_its_line(step: str, why: str) -> None:
+    with pytest.raises(ScriptError, match=why) as raised:
+        play(embedded)(f"sessions alice\nalice: {step}\n", "bad")
+    assert str(raised.value).startswith(f"bad:{2 + step.count(chr(10))}: ")
+
+
+@pytest.mark.parametrize(
     ("name", "wrong"),
     [
         ("first_updater_wins", LosesUpdates),

@@ -76,7 +76,12 @@ async def play(stage: Stage) -> Findings:
     """The whole run, from opening the accounts to the verdict."""
     parts = assemble(stage.without - {LOOK_FOR_THE_ID})
     world = stage.world
-    bank = Bank(accounts=ACCOUNTS, look_for_the_id=LOOK_FOR_THE_ID not in stage.without)
+    acknowledged_at: dict[bytes, float] = {}
+    bank = Bank(
+        accounts=ACCOUNTS,
+        look_for_the_id=LOOK_FOR_THE_ID not in stage.without,
+        on_acknowledged=lambda name: acknowledged_at.update({name: world.time()}),
+    )
     witness = Witness()
     aborts: Counter[str] = Counter()
 
@@ -122,7 +127,7 @@ async def play(stage: Stage) -> Findings:
     verdict, rows = await _work(desk, partial(_read_the_books, parts, bank))
     closing.set()
     await database.ended
-    return _findings(bank, verdict, witness, rows, aborts)
+    return _findings(verdict, acknowledged_at, witness, rows, aborts)
 
 
 async def _serve(parts: Parts, closing: asyncio.Event) -> None:
@@ -254,11 +259,17 @@ async def _work(machine: Machine, main: Callable[[], Coroutine[Any, Any, T]]) ->
 
 
 def _findings(
-    bank: Bank, verdict: Verdict, witness: Witness, rows: set[bytes], aborts: Counter[str]
+    verdict: Verdict,
+    acknowledged_at: dict[bytes, float],
+    witness: Witness,
+    rows: set[bytes],
+    aborts: Counter[str],
 ) -> Findings:
     taken_back = witness.seen - rows
+    applied = {key.split(b"/")[1] for key in rows}
+    lost_at = min((at for name, at in acknowledged_at.items() if name not in applied), default=None)
     broken = [
-        Broken(promise, f"{count} {what}")
+        Broken(promise, f"{count} {what}", lost_at if promise == "nothing lost" else None)
         for promise, count, what in (
             ("nothing lost", verdict.lost_acknowledged, "acknowledged transfers lost"),
             ("nothing twice", verdict.applied_twice, "transfers applied twice"),

@@ -96,16 +96,23 @@ class Bank:
         accounts: how many, 2 to 10,000.
         opening_balance: what each begins with, at least 1.
         look_for_the_id: False leaves the look out, to see what it is for.
+        on_acknowledged: told of each transfer that a client was told is done, by its id.
     """
 
     def __init__(
-        self, *, accounts: int = 100, opening_balance: int = 100, look_for_the_id: bool = True
+        self,
+        *,
+        accounts: int = 100,
+        opening_balance: int = 100,
+        look_for_the_id: bool = True,
+        on_acknowledged: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         check_between("accounts", accounts, 2, 10_000)
         check_between("opening_balance", opening_balance, 1, 10**9)
         self.accounts: Final = accounts
         self.opening_balance: Final = opening_balance
         self.look_for_the_id: Final = look_for_the_id
+        self._on_acknowledged: Final = on_acknowledged
         self.acknowledged: Final[set[bytes]] = set()
         self.indeterminate: Final = Indeterminates()
         self.audits = 0
@@ -216,6 +223,7 @@ class Bank:
                 pass  # nothing happened: the same again
             else:
                 self.acknowledged.add(transfer.id)
+                self._on_acknowledged(transfer.id)
                 self.indeterminate.committed += found
                 self.indeterminate.not_committed += unknown - found
                 return

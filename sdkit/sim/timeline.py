@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from typing import Final
@@ -93,14 +94,17 @@ def _lives(recorded: Sequence[Recorded], end: float) -> list[tuple[str, float, f
 
 
 def _faults(outcome: Outcome) -> list[dict[str, object]]:
-    """Those that happened, each with the lanes that it is drawn on."""
+    """Those that happened, each with the lane that it is drawn on."""
     came = {row.fields["number"]: row.at_s for row in outcome.recorded if row.name == "sim.fault"}
+    on_machine = Counter(fault.target for fault in outcome.schedule.faults)
     drawn = []
     for fault in outcome.schedule.faults:
         if fault.number not in came:
             continue
-        on_link = KINDS[fault.kind].on == "link"
-        lanes = sorted({name for pair in fault.ends() for name in pair}) if on_link else []
+        lane = fault.target
+        if KINDS[fault.kind].on == "link":
+            # On the end that has fewer of its own: one lane would be full of all links.
+            lane = min(fault.ends()[0], key=lambda name: on_machine[name])
         row = (fault.number, fault.when, fault.kind, fault.target)
         lasts = f"{fault.for_s:.3f} s" if fault.for_s else ""
         drawn.append(
@@ -108,7 +112,7 @@ def _faults(outcome: Outcome) -> list[dict[str, object]]:
                 "number": fault.number,
                 "at": came[fault.number],
                 "lasts": fault.for_s,
-                "lanes": lanes or [fault.target],
+                "lane": lane,
                 "says": str(fault),
                 "row": [*row, lasts],
             }

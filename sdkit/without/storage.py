@@ -21,10 +21,11 @@ from sdkit.without.parts import Safeguard
 
 
 class AcknowledgesWhatIsWritten(LogWriter):
-    """Says "durable" when the bytes are in the page cache."""
+    """Says "durable" when the bytes are in the page cache; the sync comes after."""
 
-    async def _sync_file(self) -> None:
-        pass
+    async def _write(self, group: list[bytes]) -> None:
+        await super()._write(group)
+        self._announce(self.written)
 
 
 class CountsLateComers(LogWriter):

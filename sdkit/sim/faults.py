@@ -177,29 +177,29 @@ def draw(menus: Iterable[Menu], *, seed: int, seconds: float) -> list[Fault]:
     drawn: list[Fault] = []
     for menu in menus:
         for target in menu.targets:
-            random = Random(f"{seed} faults {menu.kind} {target}")
-            for _ in range(random.randint(*menu.times)):
-                at_s = round(random.uniform(0.0, seconds), 6)
-                at_step = _step(menu, target, seed, random) if menu.at_steps else None
+            rng = Random(f"{seed} faults {menu.kind} {target}")
+            for _ in range(rng.randint(*menu.times)):
+                at_s = round(rng.uniform(0.0, seconds), 6)
+                at_step = _step(menu, target, seed, rng) if menu.at_steps else None
                 fault = Fault(
                     number=0,
                     kind=menu.kind,
                     target=target,
                     at_s=at_s if at_step is None else 0.0,
                     at_step=at_step,
-                    for_s=round(random.uniform(*menu.for_s), 6),
-                    amount=round(random.uniform(*menu.amount), 6),
+                    for_s=round(rng.uniform(*menu.for_s), 6),
+                    amount=round(rng.uniform(*menu.amount), 6),
                 )
                 drawn.append(fault)
     drawn.sort(key=lambda fault: (fault.at_s, fault.at_step or 0, fault.kind, fault.target))
     return [replace(fault, number=number) for number, fault in enumerate(drawn, 1)]
 
 
-def _step(menu: Menu, target: str, seed: int, random: Random) -> int:
-    if random.random() < 0.3:
-        return random.randint(1, menu.at_steps)
+def _step(menu: Menu, target: str, seed: int, rng: Random) -> int:
+    if rng.random() < 0.3:
+        return rng.randint(1, menu.at_steps)
     first = Random(f"{seed} steps {target}").randint(1, menu.at_steps)
-    return first + random.randrange(NEAR_STEPS)
+    return first + rng.randrange(NEAR_STEPS)
 
 
 def table(faults: Iterable[Fault]) -> str:

@@ -122,13 +122,14 @@ class SqliteTransaction:
         limit: int | None = None,
     ) -> AsyncIterator[tuple[bytes, bytes]]:
         query = (
-            "SELECT k, v FROM data WHERE k >= ?1 AND (?2 IS NULL OR k < ?2)"
-            " AND (?3 IS NULL OR substr(k, 1, length(?3)) = ?3)"
-            f" ORDER BY k {'DESC' if reverse else 'ASC'} LIMIT ?4"
+            "SELECT k, v FROM data WHERE k >= :start AND (:end IS NULL OR k < :end)"
+            " AND (:prefix IS NULL OR substr(k, 1, length(:prefix)) = :prefix)"
+            f" ORDER BY k {'DESC' if reverse else 'ASC'} LIMIT :most"
         )
         with self.statement() as connection:
-            everything = -1 if limit is None else limit
-            rows = connection.execute(query, (start, end, prefix or None, everything)).fetchall()
+            most = -1 if limit is None else limit
+            values = {"start": start, "end": end, "prefix": prefix or None, "most": most}
+            rows = connection.execute(query, values).fetchall()
         for key, value in rows:
             yield key, value
 

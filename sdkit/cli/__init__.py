@@ -11,5 +11,7 @@ Read in this order
     demo        ``sdkit demo``: the bank, on real processes, with real kills
     journal     ``sdkit journal DIR``: what is in a journal, and whether it is whole
     metrics     ``sdkit metrics ADDRESS``: what a running server counts
+    sim         ``sdkit sim SCENARIO``: one run, many runs, the smallest that breaks
+    sim_report  what that command shows
     pages       the parts of the documentation that are made from the code
 """

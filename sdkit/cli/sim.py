@@ -11,27 +11,24 @@ Exit status 1 if anything was broken.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from sdkit.cli.options import option, parse_seconds
+from sdkit.cli.sim_report import plain, row_of, show_list, summary, tell, tell_all
 from sdkit.errors import InvalidArgument, check_between
 from sdkit.scenarios.catalog import SCENARIOS
 from sdkit.sim import timeline
-from sdkit.sim.digest import Recorded
 from sdkit.sim.explore import Outcome, explore, only, run_once, schedule_for, shrink
-from sdkit.sim.faults import KINDS, Schedule, table
+from sdkit.sim.faults import Schedule
 from sdkit.sim.scenario import Scenario
 
 RUNS_MAX: Final = 10**9
@@ -86,7 +83,7 @@ def sim(
 ) -> None:
     """Run a scenario in the simulator: the same code, in a world where power fails."""
     if list_:
-        _list(as_json=as_json)
+        show_list(as_json=as_json)
         return
     if compare is not None:
         _compare(*compare, as_json=as_json)
@@ -168,74 +165,15 @@ def _one(
     if timeline_file is not None:
         timeline_file.write_text(timeline.page(scenario, outcome), encoding="utf-8")
     if record is not None:
-        rows = [*map(_row, outcome.recorded), json.dumps(_as_json(outcome))]
+        rows = [*map(row_of, outcome.recorded), json.dumps(plain(outcome))]
         record.write_text("\n".join(rows) + "\n", encoding="utf-8")
     if as_json:
-        print(json.dumps(_as_json(outcome)))
+        print(json.dumps(plain(outcome)))
     else:
-        _tell(Console(), scenario, outcome)
+        tell(Console(), scenario, outcome)
         if timeline_file is not None:
             print(f"drawn: {timeline_file}")
     raise typer.Exit(1 if outcome.broken else 0)
-
-
-def _as_json(outcome: Outcome) -> dict[str, object]:
-    schedule = outcome.schedule
-    return {
-        "scenario": schedule.scenario,
-        "seed": schedule.seed,
-        "without": list(schedule.without),
-        "seconds": schedule.seconds,
-        "verdict": outcome.verdict,
-        "broken": [asdict(broken) for broken in outcome.broken],
-        "digest": outcome.digest,
-        "virtual_seconds": round(outcome.virtual_seconds, 6),
-        "faults": [asdict(fault) for fault in schedule.faults],
-        "happened": list(outcome.happened),
-        "hosts": list(outcome.hosts),
-        "seen": outcome.seen,
-        "error": outcome.error,
-    }
-
-
-def _row(recorded: Recorded) -> str:
-    return json.dumps(
-        asdict(recorded), default=lambda value: value.decode("utf-8", "backslashreplace")
-    )
-
-
-def _tell(console: Console, scenario: Scenario, outcome: Outcome) -> None:
-    schedule = outcome.schedule
-    console.print(f"[bold]{scenario.name}[/], seed {schedule.seed}: {scenario.summary}")
-    for name in schedule.without:
-        console.print(f"without [bold]{name}[/]: {scenario.safeguards[name]}", highlight=False)
-    console.print(f"machines: {', '.join(outcome.hosts)}", highlight=False)
-    console.print()
-    if schedule.faults:
-        console.print(table(schedule.faults), highlight=False)
-    else:
-        console.print("no faults")
-    console.print()
-    seen = Table.grid(padding=(0, 2))
-    for name, value in outcome.seen.items():
-        seen.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value}")
-    console.print(seen)
-    console.print()
-    _judge(console, scenario, outcome)
-    cpu, virtual = outcome.cpu_seconds, outcome.virtual_seconds
-    console.print(f"digest {outcome.digest[:16]}, {virtual:.2f} virtual seconds in {cpu:.2f}")
-
-
-def _judge(console: Console, scenario: Scenario, outcome: Outcome) -> None:
-    broken = {each.promise: each for each in outcome.broken}
-    for promise, sentence in scenario.checks.items():
-        if promise not in broken:
-            console.print(f"[green]held[/]    {promise}: {sentence}", highlight=False)
-    for each in broken.values():
-        console.print(f"[red]BROKEN[/]  {escape(str(each))}", highlight=False)
-    if outcome.error:
-        console.print(escape(outcome.error), highlight=False)
-    console.print("[green]Held.[/]" if not broken else "[red]Broken.[/]", end=" ")
 
 
 # ── many runs ────────────────────────────────────────────────────────────────
@@ -272,9 +210,9 @@ def _search(
         if save is not None:
             save.write_text(smallest.schedule.text())
     if as_json:
-        print(json.dumps(_summary(scenario, first, outcomes, smallest, interrupted=interrupted)))
+        print(json.dumps(summary(scenario, first, outcomes, smallest, interrupted=interrupted)))
     else:
-        _tell_all(console, scenario, outcomes, smallest, interrupted=interrupted)
+        tell_all(console, scenario, outcomes, smallest, interrupted=interrupted)
     raise typer.Exit(1 if broken else 130 if interrupted else 0)
 
 
@@ -306,127 +244,7 @@ def _shrunk(console: Console, scenario: Scenario, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _summary(
-    scenario: Scenario,
-    first: Schedule,
-    outcomes: list[Outcome],
-    smallest: Outcome | None,
-    *,
-    interrupted: bool,
-) -> dict[str, Any]:
-    slowest = max(outcomes, key=lambda outcome: outcome.cpu_seconds, default=None)
-    broken = [outcome for outcome in outcomes if outcome.broken]
-    return {
-        "scenario": scenario.name,
-        "without": list(first.without),
-        "runs": len(outcomes),
-        "verdict": "broken" if broken else "held",
-        "broken": [
-            {
-                "seed": outcome.schedule.seed,
-                "broken": [asdict(each) for each in outcome.broken],
-                "faults": len(outcome.schedule.faults),
-                "digest": outcome.digest,
-            }
-            for outcome in broken
-        ],
-        "faults": dict(_fault_counts(outcomes)),
-        "slowest": None
-        if slowest is None
-        else {"seed": slowest.schedule.seed, "cpu_seconds": round(slowest.cpu_seconds, 3)},
-        "virtual_seconds": round(sum(outcome.virtual_seconds for outcome in outcomes), 3),
-        "interrupted": interrupted,
-        "smallest": None if smallest is None else _as_json(smallest),
-    }
-
-
-def _fault_counts(outcomes: list[Outcome]) -> Counter[str]:
-    """How often each kind of fault happened, in the order of `KINDS`."""
-    counts: Counter[str] = Counter()
-    for outcome in outcomes:
-        kinds = {fault.number: fault.kind for fault in outcome.schedule.faults}
-        counts.update(kinds[number] for number in outcome.happened)
-    return Counter({kind: counts[kind] for kind in KINDS if counts[kind]})
-
-
-def _tell_all(
-    console: Console,
-    scenario: Scenario,
-    outcomes: list[Outcome],
-    smallest: Outcome | None,
-    *,
-    interrupted: bool,
-) -> None:
-    if interrupted:
-        console.print(f"interrupted after {len(outcomes)} runs; so far:", highlight=False)
-    broken = [outcome for outcome in outcomes if outcome.broken]
-    if outcomes:
-        counts = _fault_counts(outcomes)
-        virtual = sum(outcome.virtual_seconds for outcome in outcomes)
-        slowest = max(outcomes, key=lambda outcome: outcome.cpu_seconds)
-        console.print(
-            f"{len(outcomes):,} runs of {scenario.name}, {virtual:,.0f} virtual seconds, "
-            f"{counts.total():,} faults; slowest: seed {slowest.schedule.seed}, "
-            f"{slowest.cpu_seconds:.2f} s",
-            highlight=False,
-        )
-        console.print("  ".join(f"{kind} {n:,}" for kind, n in counts.items()), highlight=False)
-    for outcome in broken[:10]:
-        text = "; ".join(escape(str(each)) for each in outcome.broken)
-        console.print(f"[red]seed {outcome.schedule.seed} breaks it:[/] {text}", highlight=False)
-    if len(broken) > 10:
-        console.print(f"and {len(broken) - 10} more seeds")
-    if not broken:
-        console.print(f"[green]Held[/] in all {len(outcomes):,} runs.", highlight=False)
-    if smallest is not None:
-        _tell_smallest(console, broken[0], smallest)
-
-
-def _tell_smallest(console: Console, found: Outcome, smallest: Outcome) -> None:
-    faults, needed = found.schedule.faults, smallest.schedule.faults
-    enough = "none is needed" if not needed else f"{len(needed)} of them enough"
-    console.print(f"{len(faults)} faults, {enough}:", highlight=False)
-    for fault in needed:
-        console.print(f"  {fault.number}. {fault}", highlight=False)
-    for each in smallest.broken:
-        console.print(f"  then {escape(str(each))}", highlight=False)
-    console.print(f"replay: {_command(smallest.schedule)}", highlight=False, soft_wrap=True)
-
-
-def _command(schedule: Schedule) -> str:
-    words = ["sdkit sim", schedule.scenario]
-    words += [f"--without {name}" for name in schedule.without]
-    words += [f"--seed {schedule.seed}", f"--seconds {schedule.seconds:g}"]
-    words += [f"--only-fault {fault.number}" for fault in schedule.faults]
-    return " ".join(words if schedule.faults else [*words, "--no-faults"])
-
-
-# ── showing ──────────────────────────────────────────────────────────────────
-
-
-def _list(*, as_json: bool) -> None:
-    if as_json:
-        rows = [
-            {
-                "name": scenario.name,
-                "summary": scenario.summary,
-                "checks": dict(scenario.checks),
-                "safeguards": list(scenario.safeguards),
-            }
-            for scenario in SCENARIOS.values()
-        ]
-        print(json.dumps(rows))
-        return
-    console = Console()
-    for scenario in SCENARIOS.values():
-        console.print(f"[bold]{scenario.name}[/]  {scenario.summary}", highlight=False)
-        texts = Table.grid(padding=(0, 2))
-        for name, sentence in scenario.checks.items():
-            texts.add_row("  checks", name, sentence)
-        for name, otherwise in scenario.safeguards.items():
-            texts.add_row("  without", name, otherwise)
-        console.print(texts)
-        console.print()
+# ── comparing ────────────────────────────────────────────────────────────────
 
 
 def _compare(first: Path, second: Path, *, as_json: bool) -> None:

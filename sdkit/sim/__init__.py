@@ -36,4 +36,9 @@ Read in this order
     machine       boot, kill, power cut, pause, restart
     digest        a whole run in one line (a core)
     world         `simulate`: machines, and the play that directs them
+    scenario      a play with a verdict
+    faults        what goes wrong, as plain data (a core)
+    injection     a schedule of faults, carried out
+    explore       many seeds, one run again, the smallest that still breaks
+    timeline      a run as a picture
 """

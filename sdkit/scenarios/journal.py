@@ -13,7 +13,8 @@ appended, and how much of it anybody was told. After every open it must hold:
     what was said not to have happened, or was cut off once, never returns
     nothing is refused without a reason
 
-and when the machine has stopped cleanly, a bit that rots anywhere is noticed.
+and when the machine has stopped cleanly, a bit or a sector that rots anywhere is
+noticed.
 
 Some records hold the bytes of another journal's records, as a user's value may:
 a recovery that took them for its own would find proof of things that never were.
@@ -39,8 +40,8 @@ from sdkit.without import SAFEGUARDS, Parts, assemble
 
 SECONDS: Final = 0.4
 STEPS: Final = 250  # of the disk: about as many as a run without faults has
-FLIPS: Final = 6
-CONFIG: Final = JournalConfig(segment_bytes=4096, reserve_bytes=4096)
+ROTS: Final = 6
+DURABILITIES: Final = ("sync", "sync", "interval")
 ROOM: Final = "account"
 
 
@@ -103,9 +104,15 @@ class Keeper:
     """The program on the machine: one life of it."""
 
     def __init__(
-        self, account: Account, parts: Parts, foreign: bytes, go_on: Callable[[], bool]
+        self,
+        account: Account,
+        parts: Parts,
+        config: JournalConfig,
+        foreign: bytes,
+        go_on: Callable[[], bool],
     ) -> None:
         self._account = account
+        self._config = config
         self._parts = parts
         self._foreign = foreign
         self._go_on = go_on
@@ -140,9 +147,9 @@ class Keeper:
             journal = await self._parts.journal.open(
                 self._disk,
                 room=ROOM,
-                config=CONFIG,
+                config=self._config,
                 random=self._random,
-                on_durable=self._acknowledge,
+                on_durable=self._on_durable,
                 on_lost=self._refuse,
             )
         except (DiskUnavailable, DiskFailed):
@@ -156,6 +163,10 @@ class Keeper:
             await _close(journal)
             raise
         return journal
+
+    def _on_durable(self, lsn: int) -> None:
+        if self._config.durability == "sync":  # the other modes promise less
+            self._acknowledge(lsn)
 
     async def _work(self, journal: Journal) -> None:
         for _ in range(self._random.randint(1, 12)):
@@ -171,6 +182,7 @@ class Keeper:
 
     async def _write(self, journal: Journal) -> None:
         durable: list[asyncio.Future[None]] = []
+        waits = self._random.random() < 0.7
         try:
             for _ in range(self._random.randint(1, 4)):
                 content = self._content()
@@ -181,9 +193,10 @@ class Keeper:
                 if self._random.random() < 0.3:
                     await asyncio.sleep(self._random.uniform(0.0, 0.000_3))
         finally:
-            outcomes = await asyncio.gather(*durable, return_exceptions=True)
-        for error in filter(None, outcomes):
-            raise error
+            outcomes = asyncio.gather(*durable, return_exceptions=True)
+        if waits:
+            for error in filter(None, await outcomes):
+                raise error
 
     def _content(self) -> bytes:
         self._account.serial += 1
@@ -240,16 +253,23 @@ async def play(stage: Stage) -> Findings:
     parts = assemble(stage.without)
     world, account = stage.world, Account()
     machine = world.machine("log", disk=parts.disk(delay_s=20e-6, sync_s=200e-6))
+    durability = Random(f"{world.seed} durability").choice(DURABILITIES)
+    config = JournalConfig(
+        durability=durability, interval_s=0.01, segment_bytes=4096, reserve_bytes=4096
+    )
     foreign = await _foreign_records()
 
+    def go_on() -> bool:
+        return world.time() < stage.seconds
+
     async def keep() -> None:
-        await Keeper(account, parts, foreign, lambda: world.time() < stage.seconds).run()
+        await Keeper(account, parts, config, foreign, go_on).run()
 
     machine.boot(keep)
     await stage.calm()
     await machine.ended
     if account.stopped_cleanly:
-        await _rot(machine.disk, account, parts, Random(f"{world.seed} rot"))
+        await _rot(machine.disk, account, parts, config, Random(f"{world.seed} rot"))
     return Findings(
         account.broken[:5],
         {
@@ -262,25 +282,40 @@ async def play(stage: Stage) -> Findings:
     )
 
 
-async def _rot(disk: SimulatedDisk, account: Account, parts: Parts, random: Random) -> None:
-    """Flip one bit in a copy of the disk, several times: it is noticed, or it changes nothing."""
-    for _ in range(FLIPS):
+async def _rot(
+    disk: SimulatedDisk, account: Account, parts: Parts, config: JournalConfig, random: Random
+) -> None:
+    """Let a bit or a sector of a copy rot, several times: it is noticed, or it changes nothing."""
+    for _ in range(ROTS):
         copy = disk.copy()
         copy.boot()
         below = copy.directory("log")
-        name = random.choice(
-            [name for name in below.names() if name.endswith((".wal", "snapshot"))]
-        )
-        below.flip(name, random.randrange(8 * len(below.contents(name))))
+        files = [name for name in below.names() if name.endswith((".wal", "snapshot"))]
+        name = random.choice(files)
+        content = below.contents(name)
+        if random.random() < 0.5:
+            what = "a flipped bit"
+            below.flip(name, random.randrange(8 * len(content)))
+        else:
+            what = "a lost sector"
+            _lose_sector(below, name, content, random.randrange(len(content)) // 512)
         try:
-            journal = await parts.journal.open(below, room=ROOM, config=CONFIG, random=random)
+            journal = await parts.journal.open(below, room=ROOM, config=config, random=random)
         except (Rejected, DiskUnavailable):
             continue
         try:
             if await contents_of(journal) != account.log:
-                account.blame("rot is noticed", f"a flipped bit in {name} changed what is there")
+                account.blame("rot is noticed", f"{what} in {name} changed what is there")
         finally:
             await _close(journal)
+
+
+def _lose_sector(disk: SimulatedDisk, name: str, content: bytes, number: int) -> None:
+    """A sector reads as zeros, as one that was never written."""
+    for offset in range(512 * number, min(len(content), 512 * (number + 1))):
+        for bit in range(8):
+            if content[offset] >> bit & 1:
+                disk.flip(name, 8 * offset + bit)
 
 
 async def _foreign_records() -> bytes:
@@ -304,7 +339,7 @@ JOURNAL: Final = Scenario(
         "a beginning": "what is there is a beginning of what was appended",
         "gone stays gone": "what did not happen, or was cut off once, never returns",
         "it starts": "without rot, nothing is refused",
-        "rot is noticed": "after a clean stop, a flipped bit is refused or changes nothing",
+        "rot is noticed": "after a clean stop, rot is refused or changes nothing",
     },
     safeguards={
         name: safeguard.otherwise

@@ -36,6 +36,7 @@ from sdkit.sim.life import living_only
 from sdkit.sim.scenario import Broken, Findings, Scenario, Stage
 from sdkit.storage.disk import Disk
 from sdkit.storage.journal import Journal, JournalConfig
+from sdkit.storage.wal import record_size
 from sdkit.without import SAFEGUARDS, Parts, assemble
 
 SECONDS: Final = 0.4
@@ -139,6 +140,8 @@ class Keeper:
             finally:
                 await _close(journal)
         if (journal := await self._open()) is not None:  # what is there in the end
+            with suppress(DiskFailed, DiskUnavailable):
+                await self._work(journal)  # so that there is something behind it to rot
             await _close(journal)
             self._account.stopped_cleanly = journal.ended
 
@@ -293,12 +296,14 @@ async def _rot(
         files = [name for name in below.names() if name.endswith((".wal", "snapshot"))]
         name = random.choice(files)
         content = below.contents(name)
-        if random.random() < 0.5:
+        # Those before the end record: with it a file would lose the proof of all others.
+        sectors = (len(content) - record_size(0)) // 512
+        if not sectors or random.random() < 0.5:
             what = "a flipped bit"
             below.flip(name, random.randrange(8 * len(content)))
         else:
             what = "a lost sector"
-            _lose_sector(below, name, content, random.randrange(len(content)) // 512)
+            _lose_sector(below, name, content, random.randrange(sectors))
         try:
             journal = await parts.journal.open(below, room=ROOM, config=config, random=random)
         except (Rejected, DiskUnavailable):

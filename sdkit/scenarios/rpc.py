@@ -37,6 +37,9 @@ SECONDS: Final = 3.0
 CLIENTS: Final = ("client-1", "client-2")
 AT_ONCE: Final = 3  # callers on one connection
 TIMEOUT_S: Final = 0.5
+TOO_LONG_S: Final = 3 * TIMEOUT_S  # of a handler: its deadline ends it before
+STEP_S: Final = 0.1
+PATIENCE_S: Final = 30.0  # virtual, when the faults are over
 MARGIN_S: Final = 0.06  # deadlines are looked at every 50 ms
 READING_S: Final = 0.02  # the longest that a reader takes for an item
 CONNECT_S: Final = 1.0
@@ -118,6 +121,7 @@ class Desk(Server):
         self._run = living_only(account.run)
         self._change_running = living_only(account.change_running)
         self._produce = living_only(account.produce)
+        self._blame = living_only(account.blame)
 
     def _quick(self, _connection: Connection, call: str) -> str:
         self._run(call)
@@ -127,10 +131,20 @@ class Desk(Server):
         self._run(call)
         self._change_running(+1)
         try:
-            await asyncio.sleep(seconds)
+            await self._work(call, seconds)
         finally:
             self._change_running(-1)
         return call
+
+    async def _work(self, call: str, seconds: float) -> None:
+        """Take so long, step by step; a server that stood still makes one late step, not three."""
+        loop, late = asyncio.get_running_loop(), 0
+        began = loop.time()
+        while (left_s := began + seconds - loop.time()) > 0.0:
+            await asyncio.sleep(min(left_s, STEP_S))
+            late += loop.time() - began > TIMEOUT_S + STEP_S
+            if late == 3:
+                self._blame("no work for nobody", f"{call} goes on long after its deadline")
 
     async def _count(
         self, _connection: Connection, stream: str, length: int
@@ -213,7 +227,7 @@ class Client:
         patience_s = self._random.uniform(0.0, TIMEOUT_S)
         with suppress(SdkitError, TimeoutError):
             async with asyncio.timeout(patience_s):
-                await connection.call("slow", call, 10 * TIMEOUT_S, timeout_s=TIMEOUT_S)
+                await connection.call("slow", call, TOO_LONG_S, timeout_s=TIMEOUT_S)
 
     async def _read(self, connection: Connection, call: str) -> None:
         """Read a stream, slowly; what comes is in order, and complete if it says so."""
@@ -312,9 +326,15 @@ async def play(stage: Stage) -> Findings:
         machine.boot(ask)
     people[-1].boot(partial(_be_strange, account, go_on))
     await stage.calm()
-    await asyncio.gather(*(machine.ended for machine in people))
-    closing.set()
-    await desk.ended
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(*(machine.ended for machine in people))
+    except TimeoutError:
+        late = ", ".join(machine.name for machine in people if machine.is_up)
+        account.blame("every call ends", f"{late} still waiting, {PATIENCE_S:g} s after the faults")
+    else:
+        closing.set()
+        await desk.ended
     if account.ahead > AHEAD_MAX:
         what = f"{account.ahead} items of {len(ITEM)} bytes ahead of the reader"
         account.blame("streams wait", f"{what}; the window has {WINDOW_BYTES} bytes")
@@ -347,6 +367,7 @@ RPC: Final = Scenario(
         "never twice": "no call runs twice",
         "ok means yes": "a call that was answered has run",
         "no means no": "a call of which that is said has not run",
+        "no work for nobody": "a handler ends when its caller's time is over, or the caller leaves",
         "in order": "a stream's items come in order, and all of them if it ends well",
         "streams wait": "a stream is never further ahead of its reader than its window",
         "strangers leave": "who announces too much is not listened to",

@@ -72,10 +72,15 @@ class Outcome:
 def schedule_for(
     scenario: Scenario, seed: int, *, without: Iterable[str] = (), seconds: float | None = None
 ) -> Schedule:
-    """The schedule that ``seed`` draws for ``scenario``."""
+    """The schedule that ``seed`` draws for ``scenario``.
+
+    Args:
+        seconds: how long the play goes on. A shorter one has the same faults as the
+            scenario's own: a run that was shrunk is to be found again by its seed.
+    """
     length = scenario.seconds if seconds is None else seconds
-    faults = tuple(draw(scenario.menus, seed=seed, seconds=length))
-    return Schedule(scenario.name, seed, faults, length, tuple(sorted(without)))
+    faults = draw(scenario.menus, seed=seed, seconds=max(length, scenario.seconds))
+    return Schedule(scenario.name, seed, tuple(faults), length, tuple(sorted(without)))
 
 
 def run_once(scenario: Scenario, schedule: Schedule, *, record: bool = False) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from sdkit.errors import NotConnected
@@ -42,8 +43,7 @@ class SaysThatLostCallsDidNotHappen(Session[Waiter]):
     """A lost connection is a failure, and a failure means that nothing happened."""
 
     def lost(self, reason: str) -> list[Failed[Waiter]]:
-        super().lost(reason) if not self.asking.pending else None
-        return self.asking.abandon(0, NotConnected(reason))
+        return [replace(failed, error=NotConnected(reason)) for failed in super().lost(reason)]
 
 
 class TakesAnyLength(Session[Waiter]):

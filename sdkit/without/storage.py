@@ -13,7 +13,7 @@ from sdkit.storage.disk import File
 from sdkit.storage.follower import Follower
 from sdkit.storage.group_commit import LogWriter
 from sdkit.storage.journal import Journal
-from sdkit.storage.recovery import Decision, Recovery
+from sdkit.storage.recovery import Recovery
 from sdkit.storage.segments import Segment, Segments
 from sdkit.storage.snapshotting import SnapshotStore
 from sdkit.storage.wal import Found, SegmentHeader
@@ -79,27 +79,6 @@ class TakesATornTailForCorruption(Recovery):
 
     def _looks_torn(self, header: SegmentHeader, data: bytes, offset: int) -> bool:
         return False
-
-
-class CutsInPlace(Segments):
-    """Goes on in the last file, cut where the damage was: what was cut can come back."""
-
-    async def begin(self, decision: Decision) -> File:
-        if not decision.chain:
-            return await super().begin(decision)
-        last = decision.chain[-1]
-        if decision.cut is not None:
-            last = next(h for h in decision.chain if h.name == decision.cut.file)
-        self.kept = [it for it in self.kept if it.header.number < last.number]
-        file = await self._disk.open(last.name)
-        if decision.cut is not None:
-            await file.truncate(max(last.size, decision.cut.offset))
-        self.kept.append(Segment(last, file.size))
-        await self._settle_cut(file)
-        return file
-
-    async def _settle_cut(self, file: File) -> None:
-        pass
 
 
 class NamesUnsyncedHeaders(Segments):
@@ -217,13 +196,6 @@ SAFEGUARDS: Final = (
         "an ordinary power cut locks the room out of its data",
         "journal.recovery_type",
         TakesATornTailForCorruption,
-    ),
-    Safeguard(
-        "journal.new_segment_on_open",
-        "a torn tail is left behind in the old file, never cut in place",
-        "what was cut comes back, healed by equal bytes written over it",
-        "journal.segments_type",
-        CutsInPlace,
     ),
     Safeguard(
         "journal.header_sync",

@@ -19,7 +19,7 @@ from sdkit.storage.follower import Follower
 from sdkit.storage.group_commit import LogWriter
 from sdkit.storage.journal import Journal
 from sdkit.storage.recovery import Decision, Recovery
-from sdkit.storage.segments import Segments
+from sdkit.storage.segments import Segment, Segments
 from sdkit.storage.waiting import Backlog
 from sdkit.storage.wal import SegmentHeader
 from sdkit.without import storage as without
@@ -73,7 +73,28 @@ class HidesARecordEverySecondTime(Journal):
         )
 
 
-class _CutsInPlaceAndSyncs(without.CutsInPlace):
+class _CutsInPlace(Segments):
+    """Goes on in the last file, cut where the damage was."""
+
+    async def begin(self, decision: Decision) -> File:
+        if not decision.chain:
+            return await super().begin(decision)
+        last = decision.chain[-1]
+        if decision.cut is not None:
+            last = next(h for h in decision.chain if h.name == decision.cut.file)
+        self.kept = [it for it in self.kept if it.header.number < last.number]
+        file = await self._disk.open(last.name)
+        if decision.cut is not None:
+            await file.truncate(max(last.size, decision.cut.offset))
+        self.kept.append(Segment(last, file.size))
+        await self._settle_cut(file)
+        return file
+
+    async def _settle_cut(self, file: File) -> None:
+        pass
+
+
+class _CutsInPlaceAndSyncs(_CutsInPlace):
     async def _settle_cut(self, file: File) -> None:
         await file.sync()
 
@@ -81,7 +102,7 @@ class _CutsInPlaceAndSyncs(without.CutsInPlace):
 class CutsInPlace(Journal):
     """What was cut comes back, healed by equal bytes written over it."""
 
-    segments_type = without.CutsInPlace
+    segments_type = _CutsInPlace
 
 
 class TrustsASyncOfTheOldFile(Journal):

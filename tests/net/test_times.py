@@ -149,7 +149,7 @@ def test_a_stranger_who_says_nothing_is_sent_away() -> None:
             return await peer.hear_the_end(), now()
 
     code, at = run(main())
-    assert code == "protocol_error"
+    assert code == "not_connected"
     assert 3.0 <= at <= 3.0 + LATE_S
 
 

@@ -98,6 +98,7 @@ class Link:
         "loss",
         "slowness",
         "source",
+        "steady_s",
         "target",
     )
 
@@ -110,6 +111,8 @@ class Link:
         self.loss = 0.0
         self.slowness: list[Latency] = []  # on top of the latency
         self.bytes_per_s: float | None = None
+        # The latency, as long as it is always the same and nothing is wrong.
+        self.steady_s = latency if isinstance(latency, float) else None
         self.free_at = 0.0  # when the last message has been put on the line
 
     def put(self, now: float, size: int) -> float:
@@ -136,6 +139,8 @@ class Rules:
         link.loss = max((self.losses.get(it, 0.0) for it in names), default=0.0)
         link.slowness = [latency for latency, _ in slow]
         link.bytes_per_s = min((rate for _, rate in slow if rate is not None), default=None)
+        latency = None if link.is_cut or link.loss or slow else link.latency
+        link.steady_s = latency if isinstance(latency, float) else None
 
 
 def _matching(source: str, target: str) -> list[tuple[str, str]]:
@@ -195,7 +200,13 @@ class Direction:
 
     def post(self, message: Message, size: int, kind: str) -> None:
         """Let ``message`` happen at the other end, after all before it."""
-        if self._held or self._is_lost():
+        steady_s = self.link.steady_s
+        if steady_s is not None and not self._held:
+            # Most messages, by far: without the calls below a simulation saves a twentieth.
+            arrival = max(self._last_arrival, self._carrier.now() + steady_s)
+            self._last_arrival = arrival
+            self._carrier.post(arrival, partial(self._arrive, message, size, kind))
+        elif self._held or self._is_lost():
             self._hold(message, size, kind)
         else:
             self._send(message, size, kind)

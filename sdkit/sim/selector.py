@@ -25,7 +25,7 @@ import selectors
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from sdkit.sim.network import Network
+from sdkit.sim.network import Network, whole_nanoseconds
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -71,26 +71,33 @@ class TimeJumpingSelector(selectors.BaseSelector):
         if self._turns % TURNS_PER_COLLECTION == 0 and not gc.isenabled():
             gc.collect()
         network = self._network
-        network.deliver()
+        now = network.now()
+        network.deliver(now)
         ready = self._ready() if network.touched else []
         if ready or (timeout is not None and timeout <= 0):
             self._count_turn()
             return ready
-        before = network.now()
-        instants = [] if timeout is None else [before + timeout]
-        if (arrival := network.next_arrival()) is not None:
-            instants.append(arrival)
-        if not instants:
-            raise Deadlock(
-                f"at {before:g} s every task waits, and nothing is to come\n{self._who_waits()}"
-            )
-        self._advance(min(instants))
-        if network.now() > before:
+        instant = self._next_instant(now, timeout)
+        if instant > now:
+            self._advance(instant)
             self._turns_at_this_instant = 0
         else:
             self._count_turn()
-        network.deliver()
+        network.deliver(network.now())
         return self._ready()
+
+    def _next_instant(self, now: float, timeout: float | None) -> float:
+        """When the next thing happens."""
+        arrival = self._network.next_arrival()
+        if timeout is not None:
+            # The sum is a little off; rounded to the nanosecond it is exact again.
+            timer = whole_nanoseconds(now + timeout)
+            return timer if arrival is None or timer < arrival else arrival
+        if arrival is None:
+            raise Deadlock(
+                f"at {now:g} s every task waits, and nothing is to come\n{self._who_waits()}"
+            )
+        return arrival
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Among the sockets that something has happened to, those that their owner can use."""
@@ -98,16 +105,10 @@ class TimeJumpingSelector(selectors.BaseSelector):
         touched, sockets = self._network.touched, self._network.sockets
         for descriptor in list(touched):
             key, sock = self._keys.get(descriptor), sockets.get(descriptor)
-            events = 0
-            if key is not None and sock is not None:
-                if key.events & selectors.EVENT_READ and sock.readable:
-                    events = selectors.EVENT_READ
-                if key.events & selectors.EVENT_WRITE and sock.writable:
-                    events |= selectors.EVENT_WRITE
-                if events:
-                    ready.append((key, events))
-            if not events:
+            if key is None or sock is None or not (events := sock.ready_for(key.events)):
                 del touched[descriptor]  # until it is touched again
+            else:
+                ready.append((key, events))
         return ready
 
     def _count_turn(self) -> None:

@@ -30,6 +30,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterable
+from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any, Final, Self
 
 from sdkit.sim.addresses import Address, Listener
@@ -64,17 +65,18 @@ class SimulatedSocket:
 
     # ── for the selector ─────────────────────────────────────────────────────
 
-    @property
-    def readable(self) -> bool:
+    def ready_for(self, events: int) -> int:
+        """Those of ``EVENT_READ`` and ``EVENT_WRITE`` that would not block."""
         if self.held:
-            return False
-        if self._listener is not None:
-            return bool(self._listener.queue)
-        return self._endpoint is not None and self._endpoint.readable
-
-    @property
-    def writable(self) -> bool:
-        return not self.held and self._endpoint is not None and self._endpoint.writable
+            return 0
+        endpoint = self._endpoint
+        if endpoint is None:
+            waiting = self._listener is not None and self._listener.queue
+            return events & EVENT_READ if waiting else 0
+        ready = events & EVENT_READ if endpoint.readable else 0
+        if events & EVENT_WRITE and endpoint.writable:
+            ready |= EVENT_WRITE
+        return ready
 
     def _touch(self) -> None:
         self._network.touched[self._descriptor] = None

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 
 # Carries a message to the other end: the call happens there, later, in order. With the
 # number of bytes, and "connect", "data", "end" or "reset".
@@ -88,15 +89,18 @@ class Endpoint:
             BlockingIOError: no room at the moment, or not connected yet.
             OSError: the connection is broken.
         """
-        self._raise_error()
+        if self._error:
+            self._raise_error()
         if self._finished or self.dead:
             raise _error(errno.EPIPE)
-        if not self.connected or (room := self.peer.room) <= 0:
+        peer = self.peer
+        if not self.connected or (room := peer.room) <= 0:
             raise _error(errno.EAGAIN)
         part = data[:room]
-        self.peer.under_way += len(part)
-        self._post(lambda: self.peer.arrive(part), len(part), "data")
-        return len(part)
+        size = len(part)
+        peer.under_way += size
+        self._post(partial(peer.arrive, part), size, "data")
+        return size
 
     def recv(self, length: int) -> bytes:
         """Up to ``length`` of the bytes that have arrived; b"" at the end.
@@ -107,8 +111,12 @@ class Endpoint:
         """
         if self.inbox:
             was_full = self.room <= 0
-            part = bytes(self.inbox[:length])
-            del self.inbox[:length]
+            if length < len(self.inbox):
+                part = bytes(self.inbox[:length])
+                del self.inbox[:length]
+            else:
+                part = bytes(self.inbox)
+                self.inbox.clear()
             if was_full:
                 self.peer.on_change()  # it may write again
             return part

@@ -11,6 +11,7 @@ Exit status 1 if anything was broken.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -191,6 +192,8 @@ def _search(
     console = Console(stderr=as_json)
     outcomes: list[Outcome] = []
     interrupted = False
+    if not console.is_terminal:
+        print(f"searching {runs:,} seeds from {first.seed} on", file=sys.stderr, flush=True)
     with _progress(console) as progress:
         bar = progress.add_task(scenario.name, total=runs)
         try:

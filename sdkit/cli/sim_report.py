@@ -166,10 +166,11 @@ def _tell_smallest(console: Console, found: Outcome, smallest: Outcome) -> None:
         console.print(f"  {fault.number}. {fault}", highlight=False)
     for each in smallest.broken:
         console.print(f"  then {escape(str(each))}", highlight=False)
-    console.print(f"replay: {_command(smallest.schedule)}", highlight=False, soft_wrap=True)
+    console.print(f"replay: {command(smallest.schedule)}", highlight=False, soft_wrap=True)
 
 
-def _command(schedule: Schedule) -> str:
+def command(schedule: Schedule) -> str:
+    """What to type to see the same run."""
     words = ["sdkit sim", schedule.scenario]
     words += [f"--without {name}" for name in schedule.without]
     words += [f"--seed {schedule.seed}", f"--seconds {schedule.seconds:g}"]

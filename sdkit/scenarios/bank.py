@@ -203,6 +203,7 @@ class Witness:
 
     def __init__(self) -> None:
         self.seen: Final[set[bytes]] = set()
+        self.two_states = 0  # reads of one transaction that saw two states
         self.circles = 0  # of transactions that wait for one another, and nobody breaks them
 
     async def watch(
@@ -226,12 +227,15 @@ class Witness:
                 self.circles += 1
 
     async def _newest(self, transaction: Transaction) -> list[bytes]:
+        before = await transaction.get(ACCOUNT % 0)
         prefixes = [TRANSFERS + b"client-%d-" % number for number in range(1, CLIENTS + 1)]
-        return [
+        newest = [
             key
             for prefix in prefixes
             async for key, _ in transaction.scan(prefix=prefix, reverse=True, limit=1)
         ]
+        self.two_states += await transaction.get(ACCOUNT % 0) != before
+        return newest
 
 
 async def _lock_backwards(next_store: NextStore, go_on: Callable[[], bool]) -> None:
@@ -276,6 +280,11 @@ def _findings(
             ("nothing half", verdict.half_applied, "accounts that disagree with their transfers"),
             ("audits agree", verdict.wrong_audits, "audits that saw another total"),
             ("seen stays", len(taken_back), "transfers seen by a reader, and gone"),
+            (
+                "one state",
+                witness.two_states,
+                "transactions that saw two states",
+            ),
             ("deadlocks end", witness.circles, "times, transactions waited in a circle"),
         )
         if count
@@ -308,6 +317,7 @@ BANK: Final = Scenario(
         "total unchanged": "transfers move money and never make or destroy any",
         "audits agree": "no audit ever saw another total",
         "seen stays": "what a reader has seen once is never gone",
+        "one state": "a transaction at repeatable read sees one state",
         "deadlocks end": "nobody is ever seen waiting in a circle",
         "it comes back": "when the faults are over, every client gets its answers",
     },
@@ -327,6 +337,7 @@ BANK: Final = Scenario(
                 "store.locks_until_durable",
                 "store.no_abort_after_commit",
                 "store.first_updater_wins",
+                "store.one_snapshot",
                 "store.deadlock_search",
                 "rpc.deadlines",
                 "rpc.lost_calls_fail",

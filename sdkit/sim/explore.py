@@ -176,32 +176,56 @@ def shrink(
     Args:
         on_try: told before each run how many faults are left at most.
     """
+    smallest = outcome
+    while True:
+        smaller = _shortest(scenario, _fewest(scenario, smallest, on_try), on_try)
+        if smaller.schedule == smallest.schedule:
+            return smaller
+        smallest = smaller  # a shorter run may need fewer faults, and break fewer promises
 
-    def still_broken(schedule: Schedule) -> Outcome | None:
-        if on_try is not None:
-            on_try(len(smallest.schedule.faults))
-        tried = run_once(scenario, schedule)
-        return tried if tried.promises & outcome.promises else None
 
+def _fewest(scenario: Scenario, outcome: Outcome, on_try: Callable[[int], None] | None) -> Outcome:
+    """Leave faults out, halves first, until none can be left out."""
     smallest = outcome
     size = (len(smallest.schedule.faults) + 1) // 2
     while size:
-        smaller = next(
-            filter(None, map(still_broken, _without_each(smallest.schedule, size))), None
+        tried = (
+            _still_broken(scenario, schedule, smallest, on_try)
+            for schedule in _without_each(smallest.schedule, size)
         )
-        if smaller is not None:
+        smaller = next(filter(None, tried), None)
+        if smaller is None:
+            size //= 2
+        else:
             smallest = smaller
             size = min(size, len(smallest.schedule.faults))
-        else:
-            size //= 2
+    return smallest
+
+
+def _shortest(
+    scenario: Scenario, outcome: Outcome, on_try: Callable[[int], None] | None
+) -> Outcome:
+    """End the play earlier, by ever smaller steps."""
+    smallest = outcome
     step = smallest.schedule.seconds / 2
     while step >= SHORTEST_S:
         schedule = smallest.schedule
-        shorter = still_broken(_changed(schedule, seconds=round(schedule.seconds - step, 3)))
-        if shorter is not None:
-            smallest = shorter
+        shorter = _changed(schedule, seconds=round(schedule.seconds - step, 3))
+        smallest = _still_broken(scenario, shorter, smallest, on_try) or smallest
         step = min(step, smallest.schedule.seconds) / 2
     return smallest
+
+
+def _still_broken(
+    scenario: Scenario,
+    schedule: Schedule,
+    known: Outcome,
+    on_try: Callable[[int], None] | None,
+) -> Outcome | None:
+    if on_try is not None:
+        on_try(len(known.schedule.faults))
+    tried = run_once(scenario, schedule)
+    return tried if tried.promises & known.promises else None
 
 
 def _without_each(schedule: Schedule, size: int) -> Iterator[Schedule]:

@@ -32,6 +32,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -266,6 +267,7 @@ def simulate(
                 world.close()
                 freezing.close_frozen(world.lives)
                 runner.close()
+                _let_go(world.failure or error)
                 gc.collect()  # now, while nobody hears what sockets and tasks say as they go
     return Run(
         result=None if world.failure else result,
@@ -274,6 +276,13 @@ def simulate(
         virtual_seconds=seconds,
         recorded=digest.recorded,
     )
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error holds: sockets of the run are in them."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 @contextmanager

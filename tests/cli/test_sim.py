@@ -1,0 +1,139 @@
+"""``sdkit sim``: one run, many, the smallest that breaks; and what is typed wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import sdkit
+
+
+def test_a_run_as_json_has_what_a_machine_needs() -> None:
+    done = sdkit("sim", "rpc", "--seed", "3", "--json")
+    run = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert (run["scenario"], run["seed"], run["verdict"]) == ("rpc", 3, "held")
+    assert run["broken"] == []
+    assert run["faults"]
+    assert len(run["digest"]) == 32
+    assert run["virtual_seconds"] > 3.0
+
+
+def test_a_run_is_told_as_a_story() -> None:
+    done = sdkit("sim", "bank", "--seed", "7")
+    assert done.returncode == 0, done.stderr
+    for part in ("bank, seed 7", "machines: db", "power cut", "transfers acknowledged", "digest"):
+        assert part in done.stdout
+
+
+def test_many_runs_have_one_verdict() -> None:
+    done = sdkit("sim", "rpc", "--runs", "5", "--jobs", "2", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert found["runs"] == 5
+    assert found["broken"] == []
+    assert found["faults"]
+    assert found["slowest"]["seed"] in range(5)
+
+
+def test_without_a_safeguard_a_seed_breaks_it_and_the_smallest_run_can_be_replayed(
+    tmp_path: Path,
+) -> None:
+    saved = tmp_path / "smallest.jsonl"
+    search = ("sim", "bank", "--without", "journal.sync", "--runs", "50")
+    done = sdkit(*search, "--save", str(saved))
+    assert done.returncode == 1, done.stderr
+    assert "breaks it: nothing lost" in done.stdout
+    (replay,) = [line for line in done.stdout.splitlines() if line.startswith("replay: ")]
+    again = sdkit(*replay.removeprefix("replay: sdkit ").split(), "--json")
+    from_file = sdkit("sim", "--schedule", str(saved), "--json")
+    assert again.returncode == from_file.returncode == 1
+    runs = [json.loads(each.stdout) for each in (again, from_file)]
+    assert runs[0]["digest"] == runs[1]["digest"]
+    assert runs[0]["broken"][0]["promise"] == "nothing lost"
+    assert len(runs[0]["faults"]) == 1
+
+
+def test_the_scenarios_are_listed_with_what_they_check_and_can_do_without() -> None:
+    listed = json.loads(sdkit("sim", "--list", "--json").stdout)
+    assert [each["name"] for each in listed] == ["bank", "journal", "rpc", "clocks"]
+    assert all(each["checks"] and each["safeguards"] for each in listed)
+    assert "journal.sync" in sdkit("sim", "--list").stdout
+
+
+def test_two_recorded_runs_are_compared(tmp_path: Path) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        sdkit("sim", "rpc", "--seed", str(seed), "--record", str(tmp_path / name))
+    same = sdkit("sim", "--compare", str(tmp_path / "a"), str(tmp_path / "b"))
+    other = sdkit("sim", "--compare", str(tmp_path / "a"), str(tmp_path / "c"))
+    assert (same.returncode, other.returncode) == (0, 1)
+    assert same.stdout.startswith("the same")
+    assert "first differ in line" in other.stdout
+
+
+def test_a_run_is_drawn_on_one_page(tmp_path: Path) -> None:
+    page = tmp_path / "run.html"
+    assert sdkit("sim", "bank", "--seed", "7", "--timeline", str(page)).returncode == 0
+    text = page.read_text(encoding="utf-8")
+    assert "bank, seed 7" in text
+    assert "@data@" not in text
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")  # needs nothing else
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "which scenario? There are: bank"),
+        (["bonk"], "no scenario is called 'bonk'"),
+        (["bank", "--without", "jounal.sync"], "did you mean journal.sync"),
+        (["bank", "--seed", "x"], "--seed"),
+        (["bank", "--seed", "-4"], "--seed is -4"),
+        (["bank", "--only-fault", "99"], "there is no fault 99"),
+        (["bank", "--runs", "0"], "--runs is 0"),
+        (["--schedule", "missing.jsonl"], "missing.jsonl"),
+        (["--compare", "missing", "too"], "missing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_typed_wrong_is_named(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = sdkit("sim", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_line_of_a_schedule_is_named(tmp_path: Path) -> None:
+    head = '{"scenario": "bank", "seed": 1, "seconds": 1.0}\n'
+    for line, said in (
+        ("{", "not JSON"),
+        ('{"number": 1, "kind": "flood", "target": "db"}', "no fault is called 'flood'"),
+        ('{"number": 1, "kind": "kill", "target": "db", "at": 1}', "a fault has no at"),
+        ('{"number": 1, "kind": "kill", "target": "db", "at_s": "soon"}', "at_s is 'soon'"),
+        ('{"number": 1, "kind": "cut", "target": "db"}', "it must be a->b or a<->b"),
+    ):
+        path = tmp_path / "schedule.jsonl"
+        path.write_text(head + line + "\n")
+        done = sdkit("sim", "--schedule", str(path))
+        assert done.returncode == 2
+        assert "schedule.jsonl:2" in done.stderr
+        assert said in done.stderr
+
+
+def test_ctrl_c_prints_what_is_known_so_far() -> None:
+    words = ["sim", "journal", "--runs", "100000", "--json"]
+    command = [sys.executable, "-m", "sdkit.cli.main", *words]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("searching")  # it runs by now
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    found = json.loads(out)
+    assert process.returncode == 130
+    assert found["interrupted"] is True

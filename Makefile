@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check bench pictures names torture clean
+.PHONY: help demo test check bench pictures names torture explore clean
 
 help:             ## this list
 	@sed -n 's/^\([a-z]*\): .*## /make \1	/p' Makefile
@@ -41,6 +41,9 @@ names: .venv/dev  ## rewrite the list of public names
 
 torture: .venv/run ## SIGKILL at random moments, for hours (SECONDS=3600)
 	$(BIN)/sdkit demo --seconds $(or $(SECONDS),3600) --kills $$(( $(or $(SECONDS),3600) * 2 / 3 ))
+
+explore: .venv/run ## other seeds of every scenario, for MINUTES=60; failures into explore/
+	$(BIN)/python -m sdkit.cli.explore --minutes $(or $(MINUTES),60)
 
 clean:            ## remove what the targets above made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -13,5 +13,6 @@ Read in this order
     metrics     ``sdkit metrics ADDRESS``: what a running server counts
     sim         ``sdkit sim SCENARIO``: one run, many runs, the smallest that breaks
     sim_report  what that command shows
+    explore     ``make explore``: seeds that nobody has tried yet
     pages       the parts of the documentation that are made from the code
 """

@@ -267,7 +267,9 @@ def simulate(
                 world.close()
                 freezing.close_frozen(world.lives)
                 runner.close()
-                _let_go(world.failure or error)
+                _let_go(world.failure, error)
+                for kept in (world.lives, world.machines, loop.generators):
+                    kept.clear()
                 gc.collect()  # now, while nobody hears what sockets and tasks say as they go
     return Run(
         result=None if world.failure else result,
@@ -278,11 +280,18 @@ def simulate(
     )
 
 
-def _let_go(error: BaseException | None) -> None:
-    """Empty the frames that an error holds: sockets of the run are in them."""
-    while error is not None:
+def _let_go(*errors: BaseException | None) -> None:
+    """Empty the frames that errors hold, and those that they came from: sockets are in them."""
+    left, seen = list(errors), set[int]()
+    while left:
+        error = left.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
         traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
+        left += [error.__cause__, error.__context__]
+        if isinstance(error, BaseExceptionGroup):
+            left += error.exceptions
 
 
 @contextmanager

@@ -16,9 +16,7 @@ from sdkit.sim.explore import run_once, schedule_for
 BLOCK = 25
 BLOCKS = {"bank": 6, "journal": 6, "rpc": 6, "clocks": 2}  # about a minute and a half in all
 TIMES = int(os.environ.get("SEEDS", "1"))
-CASES = [
-    (name, block * BLOCK) for name, count in BLOCKS.items() for block in range(count * TIMES)
-]
+CASES = [(name, block * BLOCK) for name, count in BLOCKS.items() for block in range(count * TIMES)]
 
 
 @pytest.mark.parametrize(("name", "first"), CASES, ids=lambda value: str(value))

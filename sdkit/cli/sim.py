@@ -11,9 +11,10 @@ Exit status 1 if anything was broken.
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -192,19 +193,17 @@ def _search(
     console = Console(stderr=as_json)
     outcomes: list[Outcome] = []
     interrupted = False
-    if not console.is_terminal:
-        print(f"searching {runs:,} seeds from {first.seed} on", file=sys.stderr, flush=True)
-    with _progress(console) as progress:
+    with _ctrl_c() as pressed, _progress(console) as progress:
+        if not console.is_terminal:
+            print(f"searching {runs:,} seeds from {first.seed} on", file=sys.stderr, flush=True)
         bar = progress.add_task(scenario.name, total=runs)
-        try:
-            for outcome in explore(scenario, _schedules(scenario, first, runs), jobs=jobs):
-                outcomes.append(replace(outcome, recorded=()))
-                progress.advance(bar)
-                # Without a safeguard one broken run is what was looked for.
-                if outcome.broken and first.without:
-                    break
-        except KeyboardInterrupt:
-            interrupted = True
+        for outcome in explore(scenario, _schedules(scenario, first, runs), jobs=jobs):
+            outcomes.append(replace(outcome, recorded=()))
+            progress.advance(bar)
+            interrupted = pressed()
+            # Without a safeguard one broken run is what was looked for.
+            if interrupted or (outcome.broken and first.without):
+                break
     outcomes.sort(key=lambda outcome: outcome.schedule.seed)
     broken = [outcome for outcome in outcomes if outcome.broken]
     smallest = None
@@ -217,6 +216,23 @@ def _search(
     else:
         tell_all(console, scenario, outcomes, smallest, interrupted=interrupted)
     raise typer.Exit(1 if broken else 130 if interrupted else 0)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the run under way is finished, so that what is known is whole."""
+    presses: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if presses:
+            raise KeyboardInterrupt
+        presses.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(presses)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _schedules(scenario: Scenario, first: Schedule, runs: int) -> Iterator[Schedule]:

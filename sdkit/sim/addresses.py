@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from sdkit.errors import InvalidArgument
 from sdkit.sim.life import Life
 from sdkit.sim.links import Station
 from sdkit.sim.stream import Endpoint
@@ -160,6 +161,7 @@ class Addresses:
 
     def refuse(self, target: str) -> None:
         """Let the machine refuse connections, though somebody listens."""
+        self._check_name(target)
         self._refusing.add(target)
 
     def accept(self, target: str) -> None:
@@ -168,11 +170,17 @@ class Addresses:
 
     def hide_name(self, name: str) -> None:
         """Let a name lead nowhere."""
+        self._check_name(name)
         self._hidden.add(name)
 
     def show_name(self, name: str) -> None:
         """Undo `hide_name`."""
         self._hidden.discard(name)
+
+    def _check_name(self, name: str) -> None:
+        if name not in self.names:
+            known = ", ".join(self.names)
+            raise InvalidArgument(f"nothing is named {name!r}; there are: {known}", name=name)
 
 
 def _overlaps(one: tuple[str, int, str, int], other: tuple[str, int, str, int]) -> bool:

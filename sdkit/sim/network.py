@@ -70,8 +70,15 @@ class Connection:
     def is_over(self) -> bool:
         return self.client.is_over and self.server.is_over
 
-    def is_between(self, names: set[str]) -> bool:
-        return {self.there.link.source.name, self.there.link.target.name} == names
+    def is_between(self, one: str, other: str) -> bool:
+        """Of two machines; "*" is any, but no connection within one."""
+        ends = self.there.link.source.name, self.there.link.target.name
+        if ends[0] == ends[1]:
+            return False
+        return any(
+            (one in (first, ANY)) and (other in (second, ANY))
+            for first, second in (ends, ends[::-1])
+        )
 
 
 class Network(Addresses):
@@ -242,10 +249,13 @@ class Network(Addresses):
         self._apply_rules()
 
     def reset(self, source: str, target: str) -> None:
-        """Break every connection between the two, either way; what is under way is lost."""
+        """Break every connection between the two, either way; what is under way is lost.
+
+        "*" is any other machine.
+        """
         self._ends(source, target)
         for connection in self._connections:
-            if connection.is_between({source, target}):
+            if connection.is_between(source, target):
                 for end, way in (
                     (connection.client, connection.there),
                     (connection.server, connection.back),

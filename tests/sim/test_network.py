@@ -617,3 +617,42 @@ def test_a_fault_left_out_changes_nothing_on_other_links() -> None:
     with_it, without = deliveries(fault=True), deliveries(fault=False)
     assert with_it["a"] != without["a"]
     assert with_it["b"] == without["b"]
+
+
+def test_a_reset_of_any_machine_is_one_of_all_the_others() -> None:
+    async def play(world: World) -> int:
+        broken: list[str] = []
+        db = world.machine("db")
+
+        async def serve() -> None:
+            async with await asyncio.start_server(echo, "db", 80):
+                await asyncio.sleep(3)
+
+        async def wait() -> None:
+            reader, writer = await asyncio.open_connection("db", 80)
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            broken.append("reset")
+            writer.close()
+
+        db.boot(serve)
+        await asyncio.sleep(0.1)
+        shops = [world.machine(name) for name in ("shop", "mill")]
+        for shop in shops:
+            shop.boot(wait)
+        await asyncio.sleep(1)
+        world.network.reset("*", "db")
+        await asyncio.gather(*(shop.ended for shop in shops))
+        return len(broken)
+
+    assert simulate(play).value == 2
+
+
+def test_a_name_that_nobody_has_can_be_neither_hidden_nor_refused() -> None:
+    async def play(world: World) -> None:
+        with pytest.raises(InvalidArgument, match="nothing is named 'db'"):
+            world.network.hide_name("db")
+        with pytest.raises(InvalidArgument, match="nothing is named 'db'"):
+            world.network.refuse("db")
+
+    assert simulate(play).value is None

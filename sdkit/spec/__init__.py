@@ -15,6 +15,7 @@ Read in this order
     store               transactions one after another, against a dictionary
     store_oracle        what overlapping transactions may be answered
     store_sessions      transactions that overlap, against the levels' promises
+    store_serializable  transactions that overlap, against every order of running them one by one
     store_commit        between a commit's record and its durability
 """
 

@@ -2,6 +2,7 @@
 
     TestMine = one_session(make)            # against a dictionary
     TestMineTogether = sessions(make)       # against the promises of the levels
+    TestMineInOrder = serializable(make)    # against every order of running them one by one
     TestMineCommits = instant_of_commit(make_slow, make_hasty, commit_s=5.0)
 
 ``make()`` returns an async context manager that opens an *empty* store. It is
@@ -9,10 +10,12 @@ asked for nothing but `sdkit.store.interface.Store`, so the same text examines
 the engine, the engine behind a socket, and SQLite or PostgreSQL behind thin
 adapters (``tests/store/adapters``).
 
-Three oracles, none of them a second transaction engine
+Four oracles, none of them a second transaction engine
     one_session        a dictionary, copied where a savepoint begins
     sessions           the list of committed states, and the sentences of the
                        levels about it (`sdkit.spec.store_sessions`)
+    serializable       all orders of what has committed: one of them must explain it
+                       (`sdkit.spec.store_serializable`)
     instant_of_commit  while the disk is slow, nobody may notice a commit, and
                        nothing may stop it (`sdkit.spec.store_commit`)
 """
@@ -35,10 +38,11 @@ from hypothesis import strategies as st
 from sdkit.sim.loop import run as run_simulated
 from sdkit.spec.store_commit import instant_of_commit
 from sdkit.spec.store_oracle import Promises
+from sdkit.spec.store_serializable import serializable
 from sdkit.spec.store_sessions import sessions
 from sdkit.store.interface import Isolation, Store, Transaction
 
-__all__ = ["Promises", "instant_of_commit", "one_session", "sessions"]
+__all__ = ["Promises", "instant_of_commit", "one_session", "serializable", "sessions"]
 
 T = TypeVar("T")
 Make: TypeAlias = Callable[[], AbstractAsyncContextManager[Store]]

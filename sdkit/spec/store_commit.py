@@ -63,7 +63,7 @@ def instant_of_commit(
                         assert await late.get(b"a") == b"1"
                     await early.rollback()
 
-            for level in Isolation:
+            for level in list(Isolation)[1:]:  # read uncommitted promises nothing of the kind
                 _run(main(level), loop)
 
         def test_its_locks_are_held_until_it_is_durable(self) -> None:

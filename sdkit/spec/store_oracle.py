@@ -33,7 +33,10 @@ class Promises:
             a time and turns the second one away; such steps are left out.)
         conflicts_by_key: only a change of the same key aborts a writer. (In
             SQLite any commit since its snapshot does.)
-        isolations: the levels that it has.
+        dirty_reads: read uncommitted shows what is not committed. (PostgreSQL takes
+            it for read committed, as the standard allows.)
+        isolations: the levels below serializable that it has; that one has a
+            specification of its own (`sdkit.spec.store_serializable`).
     """
 
     in_order: bool = True
@@ -41,7 +44,12 @@ class Promises:
     positions: bool = True
     writers_wait: bool = True
     conflicts_by_key: bool = True
-    isolations: tuple[Isolation, ...] = tuple(Isolation)
+    dirty_reads: bool = True
+    isolations: tuple[Isolation, ...] = (
+        Isolation.READ_UNCOMMITTED,
+        Isolation.READ_COMMITTED,
+        Isolation.REPEATABLE_READ,
+    )
 
 
 @dataclass(frozen=True)
@@ -99,11 +107,10 @@ class Oracle:
         """What a read of this session must be answered from, right now."""
         at = session.snapshot if session.isolation is Isolation.REPEATABLE_READ else None
         state = dict(self.states[-1 if at is None else at])
-        for key, value in session.writes.items():
-            if value is None:
-                state.pop(key, None)
-            else:
-                state[key] = value
+        if session.isolation is Isolation.READ_UNCOMMITTED and self.promises.dirty_reads:
+            for other in self.open.values():
+                apply(other.writes, state)
+        apply(session.writes, state)
         return state
 
     def begin_statement(self, session: Session) -> None:
@@ -150,11 +157,7 @@ class Oracle:
         del self.open[session.number]
         if commit and session.writes:
             state = dict(self.states[-1])
-            for key, value in session.writes.items():
-                if value is None:
-                    state.pop(key, None)
-                else:
-                    state[key] = value
+            apply(session.writes, state)
             # Deleting what is not there changes nothing, and nobody can lose to it.
             changed = {
                 k for k, v in session.writes.items() if v is not None or k in self.states[-1]
@@ -168,3 +171,12 @@ class Oracle:
         return any(step.key not in state for state in states) or any(
             step.key in other.writes for other in self.open.values()
         )
+
+
+def apply(writes: dict[bytes, bytes | None], state: State) -> None:
+    """Change ``state`` by what has been written; None deletes."""
+    for key, value in writes.items():
+        if value is None:
+            state.pop(key, None)
+        else:
+            state[key] = value

@@ -13,6 +13,8 @@ against one sentence (`PROMISES`):
     newest           read committed: every read is from the newest committed
                      state when the statement began; so nothing uncommitted or
                      rolled back is ever seen, and commits are seen whole
+    uncommitted      read uncommitted: ... with what all open transactions have
+                     written so far over it
     own writes       ... with the transaction's own writes over it
     one writer       two open transactions never hold the same key; who asks
                      second waits
@@ -187,6 +189,8 @@ class Driver:
             promise = "own writes"
         elif session.isolation is Isolation.REPEATABLE_READ:
             promise = "snapshot"
+        elif session.isolation is Isolation.READ_UNCOMMITTED:
+            promise = "uncommitted"
         else:
             promise = "newest"
         raise Breach(promise, f"{step} was answered {answer!r}, not {expected!r}")
@@ -343,6 +347,10 @@ def sessions(
         @given(reading)
         def test_read_committed_reads_the_newest_committed_state(self, program: list[Step]) -> None:
             check(program, "newest")
+
+        @given(reading)
+        def test_read_uncommitted_reads_what_is_there(self, program: list[Step]) -> None:
+            check(program, "uncommitted")
 
         @given(mixed)
         def test_a_transaction_reads_its_own_writes(self, program: list[Step]) -> None:

@@ -14,13 +14,18 @@ does not fit into memory needs another engine.
 Read in this order
     interface     what a store offers, embedded or over TCP
     isolation     what each level reads and forbids: one table, which the code uses
+    ranges        sets of keys as ranges, so that what is absent can be read, too
+    accesses      who has read, or written, which keys and ranges
     snapshots     past states in use, as positions in the log
     versions      every key's values, newest first, so that readers never wait
     scan          a range as of one instant, piece by piece
     transaction   states, write set, savepoints
-    locks         one writer a key, and a queue of those who want to be next
+    locks         one writer a key, readers of keys and ranges, and a queue for each
     deadlock      the cycle, found when it closes, and its victim
-    limits        what is refused, by name, before anything changes
+    lock_manager  who gets a lock, who waits for it, who gives way
+    optimistic    serializable without waiting: dangerous structures, and who is aborted
+    limits        what is refused, by name
+    admission     what a statement must pass before it may change anything
     database      all of that together: a machine without clock, disk or wait
     vacuum        versions that nobody can see go, bit by bit
     records       what a commit looks like in the log

@@ -23,6 +23,7 @@ from typing import Final, Literal, get_args
 from sdkit.errors import InvalidArgument, check_between
 
 Durability = Literal["sync", "interval", "os", "none"]
+Serializable = Literal["optimistic", "locking"]
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -40,7 +41,10 @@ class StoreConfig:
             ``interval_s``. ``os``: it is with the operating system. ``none``:
             nothing; it is written in the background.
         interval_s: the most that ``interval`` loses when power fails.
-        lock_wait_timeout_s: how long a statement waits for a write lock.
+        serializable: how the level of that name is kept. ``optimistic``: nobody
+            waits to read, and now and then somebody is aborted for nothing.
+            ``locking``: writers wait for readers, readers for writers.
+        lock_wait_timeout_s: how long a statement waits for a lock.
         idle_transaction_timeout_s: how long a transaction may go without a
             statement; it ends within a quarter more.
         transactions_max: open at the same time.
@@ -58,6 +62,7 @@ class StoreConfig:
 
     durability: Durability = "sync"
     interval_s: float = 0.1
+    serializable: Serializable = "optimistic"
     lock_wait_timeout_s: float = 10.0
     idle_transaction_timeout_s: float = 60.0
     transactions_max: int = 10_000
@@ -69,13 +74,8 @@ class StoreConfig:
     segment_bytes: int = 64 * MIB
 
     def __post_init__(self) -> None:
-        if self.durability not in get_args(Durability):
-            raise InvalidArgument(
-                f"durability is {self.durability!r}; it must be one of "
-                f"{', '.join(get_args(Durability))}",
-                name="durability",
-                value=str(self.durability),
-            )
+        _check_one_of("durability", self.durability, get_args(Durability))
+        _check_one_of("serializable", self.serializable, get_args(Serializable))
         check_between("interval_s", self.interval_s, 0.001, DAY_S)
         check_between("lock_wait_timeout_s", self.lock_wait_timeout_s, 0.001, DAY_S)
         check_between("idle_transaction_timeout_s", self.idle_transaction_timeout_s, 0.001, DAY_S)
@@ -88,6 +88,15 @@ class StoreConfig:
         check_between("max_bytes", self.max_bytes, 1 * KIB, 1 << 50)
         check_between("snapshot_log_bytes", self.snapshot_log_bytes, 4 * KIB, 1 << 50)
         check_between("segment_bytes", self.segment_bytes, 4 * KIB, 1 << 40)
+
+
+def _check_one_of(name: str, value: str, words: tuple[str, ...]) -> None:
+    if value not in words:
+        raise InvalidArgument(
+            f"{name} is {value!r}; it must be one of {', '.join(words)}",
+            name=name,
+            value=str(value),
+        )
 
 
 def check_config(config: object, kind: type[StoreConfig] = StoreConfig) -> None:

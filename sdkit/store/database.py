@@ -2,17 +2,15 @@
 
 Everything that decides is here and in the cores it is made of; the engine
 around it only waits, writes to the log and reads the clock. A call returns at
-once. Where a transaction has to wait for a lock, `acquire` says so, and
-whoever is to be woken up later is put into `Database.woken` by the call that
-makes it possible.
+once. Where a transaction has to wait for a lock, it says so, and whoever is to
+be woken up later is put into `LockManager.woken` by the call that makes it possible.
 
 One commit, step by step
-    1. `acquire` takes the key's write lock, or stands in the queue. Beginning
-       to wait is the moment at which a deadlock can close, so it is looked for
-       there.
+    1. `take_exclusive` takes the key's lock, or says that somebody is in the way;
+       then `LockManager.begin_to_wait` stands in the queue.
     2. `write` puts the value into the transaction's write set.
-    3. `begin_commit` makes it COMMITTING; the engine appends the record to the
-       log and tells `appended` its position.
+    3. `begin_commit` makes it COMMITTING, if it may; the engine appends the record
+       to the log and tells `appended` its position.
     4. Later the log says how far it is durable. `publish` then makes all
        commits up to there visible, **in the order of the log**: versions in,
        locks released, one after the other. Only now can anybody see them.
@@ -23,24 +21,27 @@ before it is durable, and a reader has acted on something that a power cut
 takes back. Release its locks, and the next writer builds on it.
 
 Each rule that keeps a promise is a small method of its own (`read_position`,
-`check_first_updater`, `publish_one`, ...), so that a test can leave one out by
-overriding it and show what breaks.
+`check_first_updater`, ...): a test leaves one out by overriding it.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from typing import ClassVar, Final
 
 from sdkit.errors import Indeterminate, SdkitError
 from sdkit.store import limits
+from sdkit.store.admission import Admission
 from sdkit.store.config import StoreConfig
-from sdkit.store.deadlock import choose_victim, deadlock_error, find_cycle
-from sdkit.store.isolation import Winners, serialization_failure
-from sdkit.store.locks import LockTable, lock_timeout
+from sdkit.store.isolation import Reads, SerializationFailure, Winners, overtaken
+from sdkit.store.lock_manager import LockManager
+from sdkit.store.locks import Kind, Request
+from sdkit.store.optimistic import Conflicts
+from sdkit.store.ranges import Range
 from sdkit.store.scan import Cursor, within_prefix
 from sdkit.store.snapshots import Snapshots
-from sdkit.store.transaction import State, Transaction, idle_timeout, read_only_refusal
+from sdkit.store.transaction import State, Transaction, idle_timeout
 from sdkit.store.vacuum import Vacuum
 from sdkit.store.versions import Versions
 from sdkit.trace import event
@@ -57,20 +58,21 @@ class Database:
 
     versions_type: ClassVar[type[Versions]] = Versions
     vacuum_type: ClassVar[type[Vacuum]] = Vacuum
-    lock_table_type: ClassVar[type[LockTable[Transaction]]] = LockTable
+    lock_manager_type: ClassVar[type[LockManager]] = LockManager
+    admission_type: ClassVar[type[Admission]] = Admission
+    conflicts_type: ClassVar[type[Conflicts]] = Conflicts
 
     def __init__(self, config: StoreConfig) -> None:
         self.config: Final = config
         self.snapshots: Final = Snapshots()
         self.versions: Final = self.versions_type(self.snapshots)
         self.vacuum: Final = self.vacuum_type(self.versions, self.snapshots)
-        self.locks: Final = self.lock_table_type()
+        self.locks: Final = self.lock_manager_type(config, self.abort)
+        self.conflicts: Final = self.conflicts_type()
+        self.admission: Final = self.admission_type(config, self.versions, self.locks)
         self.transactions: Final[dict[int, Transaction]] = {}  # open ones, oldest first
         self.committing: Final[deque[tuple[int, Transaction]]] = deque()  # in log order
         self.visible = 0  # position of the newest commit that readers see
-        self.pending_bytes = 0  # memory of uncommitted writes and of locks
-        self.woken: Final[list[tuple[Transaction, SdkitError | None]]] = []
-        """Who waits no more: with the lock (None), or aborted with the error."""
         self._begun = 0
         self._winners: Final = Winners()
 
@@ -87,7 +89,10 @@ class Database:
         return self._begun
 
     def get(self, transaction: Transaction, key: bytes) -> bytes | None:
-        """One read: own writes first, then the committed state that the level reads."""
+        """One read: own writes first, then the state that the level reads.
+
+        If the level locks what it reads, the shared lock is held.
+        """
         if transaction.state is not State.ACTIVE:
             raise transaction.refusal()
         # The checks of `limits.check_key`, without the call while all is well.
@@ -99,7 +104,23 @@ class Database:
         position = transaction.snapshot
         if position is None:
             position = self.read_position(transaction)
+            if transaction.rules.reads is Reads.UNCOMMITTED:
+                return self.read_uncommitted(key)
+        if transaction.tracked is not None:
+            self._heed(transaction, self.conflicts.read(transaction.tracked, key))
         return self.versions.read(key, position)
+
+    def read_uncommitted(self, key: bytes) -> bytes | None:
+        """What whoever holds the lock of ``key`` has written so far; else what is committed."""
+        writer = self.locks.holders.get(key)
+        if writer is not None and key in writer.writes:
+            return writer.writes[key]
+        return self.versions.read(key, self.visible)
+
+    def _heed(self, transaction: Transaction, failure: SerializationFailure | None) -> None:
+        if failure is not None:
+            self.abort(transaction, failure)
+            raise transaction.refusal()
 
     def read_position(self, transaction: Transaction) -> int:
         """The position whose state a statement reads.
@@ -111,6 +132,9 @@ class Database:
             return self.visible
         if transaction.snapshot is None:
             transaction.snapshot = self.snapshots.take(self.visible)
+            if transaction.rules.tracks_reads:
+                read_only = transaction.read_only
+                transaction.tracked = self.conflicts.begin(transaction.id, self.visible, read_only)
         return transaction.snapshot
 
     def open_scan(
@@ -124,89 +148,75 @@ class Database:
         limit: int | None,
     ) -> Cursor:
         """Begin a scan; `close_scan` must follow, unless the transaction ends before."""
-        self.check_usable(transaction)
+        transaction.check_usable()
         limits.check_range(start, end, prefix, limit)
         if prefix:
             start, end = within_prefix(start, end, prefix)
         at = self.read_position(transaction)
-        if not transaction.keeps_one_snapshot:
+        if transaction.reads_by_statement:
             self.snapshots.take(at)  # for as long as it streams
-        cursor = Cursor(start, end, reverse=reverse, limit=limit, at=at, writes=transaction.writes)
+        writes = transaction.writes
+        if transaction.rules.reads is Reads.UNCOMMITTED:
+            writes = self.uncommitted_writes()
+        cursor = Cursor(start, end, reverse=reverse, limit=limit, at=at, writes=writes)
         transaction.cursors.append(cursor)
         return cursor
 
+    def uncommitted_writes(self) -> dict[bytes, bytes | None]:
+        """What all open transactions have written so far. O(all of it)."""
+        return dict(chain.from_iterable(each.writes.items() for each in self.transactions.values()))
+
     def scan_piece(self, transaction: Transaction, cursor: Cursor) -> list[tuple[bytes, bytes]]:
-        """The next rows of a scan, perhaps none; `Cursor.done` says whether there are more."""
-        self.check_usable(transaction)
+        """The next rows of a scan, perhaps none; `Cursor.done` says whether there are more.
+
+        If the level locks what it reads, the range `Cursor.next_part` is locked.
+        """
+        transaction.check_usable()
+        if transaction.tracked is not None:
+            part = cursor.next_part(self.versions)
+            self._heed(transaction, self.conflicts.read_range(transaction.tracked, *part))
+        if transaction.rules.locks_reads:
+            cursor.at = self.visible  # nobody can change the part any more
         return cursor.piece(self.versions)
 
     def close_scan(self, transaction: Transaction, cursor: Cursor) -> None:
         """End a scan. Fine if the end of the transaction has done so already."""
         if cursor in transaction.cursors:
             transaction.cursors.remove(cursor)
-            if not transaction.keeps_one_snapshot:
+            if transaction.reads_by_statement:
                 self.drop_snapshot(cursor.at)
-
-    def check_usable(self, transaction: Transaction) -> None:
-        """Refuse a statement unless the transaction is ACTIVE; note that it is not idle."""
-        if transaction.state is not State.ACTIVE:
-            raise transaction.refusal()
-        transaction.idle_ticks = 0
 
     # Locking and writing
 
-    def check_lock(self, transaction: Transaction, key: bytes) -> None:
-        """Refuse a lock, or a write, that cannot be; before anything has changed."""
-        self.check_usable(transaction)
-        if transaction.read_only:
-            raise read_only_refusal(transaction.id, key)
-        if key.__class__ is not bytes or not 0 < len(key) <= self.config.key_bytes_max:
-            limits.check_key(key, self.config)
+    def take_exclusive(self, transaction: Transaction, key: bytes) -> bool:
+        """Take the exclusive lock of ``key`` to write it, unless somebody is in the way (False).
 
-    def check_put(self, transaction: Transaction, key: bytes, value: bytes) -> None:
-        """Refuse a put that cannot be; before anything has changed."""
-        self.check_lock(transaction, key)
-        if value.__class__ is not bytes or len(value) > self.config.value_bytes_max:
-            limits.check_value(key, value, self.config)
-        used = self.versions.bytes + self.pending_bytes
-        self._check_room(transaction, key, transaction.growth(key, value), used)
-
-    def check_delete(self, transaction: Transaction, key: bytes) -> None:
-        """Refuse a delete that cannot be; a full store takes it, since it makes room."""
-        self.check_lock(transaction, key)
-        self._check_room(transaction, key, transaction.growth(key, None), self.pending_bytes)
-
-    def check_get_for_update(self, transaction: Transaction, key: bytes) -> None:
-        """Refuse a lock that cannot be; a full store gives it: a delete may follow."""
-        self.check_lock(transaction, key)
-        self._check_room(transaction, key, 0, self.pending_bytes)
-
-    def _check_room(self, transaction: Transaction, key: bytes, more: int, used: int) -> None:
-        if self.locks.holders.get(key) is not transaction:
-            more += limits.LOCK_OVERHEAD_BYTES + len(key)
-        limits.check_transaction_bytes(transaction.id, transaction.memory_bytes + more, self.config)
-        limits.check_memory(used, more, self.config)
-
-    def acquire(self, transaction: Transaction, key: bytes) -> bool:
-        """Take the write lock of ``key``, or begin to wait for it (False).
-
-        After a wait that ended well, call `resume`.
+        Then `begin_to_wait`, and after the wait, `resume`.
 
         Raises:
             SerializationFailure: somebody has updated the key since the snapshot.
-            Deadlock: this transaction would wait for itself, and is the victim.
         """
-        if transaction.snapshot is None:
-            self.read_position(transaction)  # the first statement takes the snapshot
-        self.check_first_updater(transaction, key)
-        holder = self.locks.holders.get(key)
-        if holder is None:
-            self.locks.holders[key] = transaction
-            self.pending_bytes += transaction.add_lock(key)
-        elif holder is not transaction:
-            self._begin_to_wait(transaction, key, holder)
+        if not self.locks.table.is_free(transaction, key):
             return False
+        self.begin_to_write(transaction, key)
+        self.locks.take_exclusive(transaction, key)
         return True
+
+    def begin_to_write(self, transaction: Transaction, key: bytes) -> None:
+        """Before a key is locked to write it: take the snapshot, and see that it is not too old."""
+        if transaction.snapshot is None:
+            self.read_position(transaction)
+        self.check_first_updater(transaction, key)
+
+    def begin_to_wait(self, transaction: Transaction, kind: Kind, part: Range) -> None:
+        """Stand in the queue for a lock.
+
+        Raises:
+            SerializationFailure, Deadlock: as `take_exclusive` and `LockManager.begin_to_wait`.
+        """
+        if kind is Kind.EXCLUSIVE:
+            self.begin_to_write(transaction, part[0])
+        self.locks.begin_to_wait(Request(transaction, kind, *part))
 
     def check_first_updater(self, transaction: Transaction, key: bytes) -> None:
         """Abort a transaction that writes what has changed since its snapshot."""
@@ -216,50 +226,66 @@ class Database:
         assert snapshot is not None
         if newest is not None and newest[0] > snapshot:
             winner = self._winners.at(newest[0])
-            error = serialization_failure(
-                transaction.id, key, snapshot=snapshot, position=newest[0], winner=winner
-            )
-            self.abort(transaction, error)
-            raise transaction.refusal()
+            self._heed(transaction, overtaken(transaction.id, key, snapshot, newest[0], winner))
 
-    def resume(self, transaction: Transaction, key: bytes) -> None:
-        """Go on after a wait: the lock of ``key`` is held now. Raises what `acquire` does."""
+    def resume(self, transaction: Transaction, kind: Kind, part: Range) -> None:
+        """Go on after a wait: the lock is held now. Raises what `begin_to_wait` does."""
         if transaction.state is not State.WAITING:
             raise transaction.refusal()
         transaction.state = State.ACTIVE
-        self.check_first_updater(transaction, key)
+        if kind is Kind.EXCLUSIVE:
+            self.check_first_updater(transaction, part[0])
 
     def give_up(self, transaction: Transaction) -> None:
         """Stop waiting, and be as before the statement. If the lock has just come, it is kept."""
         if transaction.state is State.WAITING:
-            self._leave_queue(transaction)
+            self.locks.withdraw(transaction)
             transaction.state = State.ACTIVE
 
     def read_locked(self, transaction: Transaction, key: bytes) -> bytes | None:
         """The value of a key whose lock is held: nothing newer can be committed."""
         if key in transaction.writes:
             return transaction.writes[key]
+        if transaction.tracked is not None:
+            self._heed(transaction, self.conflicts.read(transaction.tracked, key))
         newest = self.versions.newest.get(key)
         return None if newest is None else newest[1]
 
     def write(self, transaction: Transaction, key: bytes, value: bytes | None) -> None:
-        """Put a value (None: a delete) into the write set; the key's lock is held."""
-        self.pending_bytes += transaction.set(key, value)
+        """Put a value into the write set; the key's lock is held."""
+        self.admission.write_bytes += transaction.set(key, value)
+
+    def delete(self, transaction: Transaction, key: bytes) -> None:
+        """Put a delete into the write set; the key's lock is held.
+
+        Deleting what is not there writes nothing (`Versions.install`), but it has found
+        nothing, and whoever inserts the key meanwhile is in conflict with that: it
+        counts as a read, too.
+        """
+        if transaction.tracked is not None:
+            self._heed(transaction, self.conflicts.read(transaction.tracked, key))
+        self.write(transaction, key, None)
 
     def keep_savepoint(self, transaction: Transaction, depth: int) -> None:
         """End the savepoint of this depth and keep what was written in it."""
-        self.pending_bytes -= transaction.keep_savepoint(depth)
+        self.admission.write_bytes -= transaction.keep_savepoint(depth)
 
     def undo_savepoint(self, transaction: Transaction, depth: int) -> None:
         """Undo what was written since the savepoint of this depth was opened."""
-        self.pending_bytes -= transaction.undo_savepoint(depth)
+        self.admission.write_bytes -= transaction.undo_savepoint(depth)
 
     # Ending
 
     def begin_commit(self, transaction: Transaction) -> bool:
-        """COMMITTING, if there is anything to put into the log; else COMMITTED, at once (False)."""
+        """COMMITTING, if there is anything to put into the log; else COMMITTED, at once (False).
+
+        Raises:
+            SerializationFailure: it fits into no order with what others have read and committed.
+        """
         if transaction.state is not State.ACTIVE:
             raise transaction.refusal()
+        if transaction.tracked is not None:
+            self._heed(transaction, self.check_commit(transaction))
         if not transaction.writes:
             self._end(transaction, State.COMMITTED)
             return False
@@ -267,9 +293,16 @@ class Database:
         self._drop_snapshots(transaction)  # it reads nothing more, so it holds nothing up
         return True
 
+    def check_commit(self, transaction: Transaction) -> SerializationFailure | None:
+        """The last moment at which a transaction can be kept from committing."""
+        assert transaction.tracked
+        return self.conflicts.check_commit(transaction.tracked, transaction.writes)
+
     def appended(self, transaction: Transaction, position: int) -> None:
         """Its commit record is in the log at ``position``, which is higher than any before."""
         transaction.position = position
+        if transaction.tracked is not None:
+            self.conflicts.committed(transaction.tracked, transaction.writes, position)
         self.committing.append((position, transaction))
 
     def publish(self, durable: int) -> None:
@@ -317,18 +350,11 @@ class Database:
         """End a transaction that is ACTIVE or WAITING; every later statement gets ``error``."""
         assert transaction.state in (State.ACTIVE, State.WAITING)
         if transaction.state is State.WAITING:
-            self._leave_queue(transaction)
-            self.woken.append((transaction, error))
+            self.locks.withdraw(transaction)
+            self.locks.woken.append((transaction, error))
         transaction.fail(error)
         event("store.abort", transaction=transaction.id, code=error.code)
         self._end(transaction, State.ABORTED)
-
-    def time_out_wait(self, transaction: Transaction) -> None:
-        """It has waited for ``lock_wait_timeout_s``: abort it, unless the lock has just come."""
-        key = transaction.waits_for_key
-        if key is not None:
-            holder, limit_s = self.locks.holders[key].id, self.config.lock_wait_timeout_s
-            self.abort(transaction, lock_timeout(transaction.id, key, holder, limit_s))
 
     def tick_idle(self) -> None:
         """A quarter of ``idle_transaction_timeout_s`` is over: abort who has been idle for four."""
@@ -339,51 +365,23 @@ class Database:
                 limit_s = self.config.idle_transaction_timeout_s
                 self.abort(transaction, idle_timeout(transaction.id, limit_s))
 
-    # Waiting
-
-    def _begin_to_wait(self, transaction: Transaction, key: bytes, holder: Transaction) -> None:
-        transaction.state = State.WAITING
-        transaction.waits_for_key = key
-        self.locks.enqueue(transaction, key)
-        event("store.wait", transaction=transaction.id, key=key, holder=holder.id)
-        while cycle := self.find_deadlock(transaction):
-            victim = choose_victim(cycle)
-            steps = [(each.id, each.waits_for_key or b"") for each in cycle]
-            error = deadlock_error(victim.id, steps)
-            event("store.deadlock", victim=victim.id, cycle=tuple(each.id for each in cycle))
-            self.abort(victim, error)
-            if victim is transaction:
-                raise transaction.refusal()
-
-    def find_deadlock(self, transaction: Transaction) -> list[Transaction]:
-        """The cycle that this transaction has closed by beginning to wait; empty if none."""
-        return find_cycle(transaction, self.holder_before)
-
-    def holder_before(self, transaction: Transaction) -> Transaction | None:
-        """Who holds what it waits for; None if it does not wait."""
-        key = transaction.waits_for_key
-        return None if key is None else self.locks.holders[key]
-
-    def _leave_queue(self, transaction: Transaction) -> None:
-        if transaction.waits_for_key is not None:
-            self.locks.withdraw(transaction, transaction.waits_for_key)
-            transaction.waits_for_key = None
-
     def _end(self, transaction: Transaction, state: State) -> None:
         transaction.state = state
         del self.transactions[transaction.id]
         self._drop_snapshots(transaction)
-        for key in transaction.locks:
-            self.release(key)
-        self.pending_bytes -= transaction.let_go()
+        if transaction.tracked is not None:
+            self._end_tracked(transaction, committed=state is State.COMMITTED)
+        self.locks.release(transaction)
+        self.admission.write_bytes -= transaction.let_go()
 
-    def release(self, key: bytes) -> None:
-        """Give a lock up, to whoever asked first."""
-        following = self.locks.release(key)
-        if following is not None:
-            following.waits_for_key = None
-            self.pending_bytes += following.add_lock(key)
-            self.woken.append((following, None))
+    def _end_tracked(self, transaction: Transaction, *, committed: bool) -> None:
+        tracked, transaction.tracked = transaction.tracked, None
+        assert tracked
+        if not committed:
+            self.conflicts.ended(tracked)
+        elif not transaction.writes:
+            self.conflicts.committed(tracked, (), 0)
+        self.conflicts.forget(self.visible)
 
     def _drop_snapshots(self, transaction: Transaction) -> None:
         if transaction.snapshot is not None:

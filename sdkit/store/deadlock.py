@@ -3,7 +3,7 @@
 T1 holds a and waits for b; T2 holds b and waits for a. Neither will ever go
 on. A time-out ends this too, but late, and it cannot tell a deadlock from a
 slow holder. The *wait-for graph* can: an edge from each waiting transaction to
-the one that holds what it waits for, and a deadlock is a cycle.
+those that stand between it and its lock, and a deadlock is a cycle.
 
     T1 --a--> T2 --b--> T3 --c--> T1
 
@@ -12,13 +12,12 @@ through that one. So the search starts there, at that instant, and the graph
 need not be kept: the lock table answers whom each waits for.
 
 Two decisions
-    * The edge leads to the holder, and not to those queued before as well. T9
-      queued behind T5 will not run before T5 does, so that is waiting, too;
-      but every lock is exclusive, all who queue for a key wait for the same
-      holder, and so each circle through a queue has a shorter one through the
-      holder. With one edge each, the search is a walk: its cost is the length
-      of the way, however many stand in the queues beside it. (The first shared
-      lock would change that: several holders, and a search in breadth.)
+    * A transaction waits for those who hold what it wants, and for those who
+      asked for it earlier. Of the latter only some are needed to find every
+      circle (`sdkit.store.locks.LockTable.waits_for` says which, and why): a
+      thousand who queue for one key would otherwise be half a million edges.
+      Where all locks are exclusive one edge is left, to the holder, and the
+      search is a walk.
     * The victim is the youngest of the cycle: it has the least to lose, and
       the oldest transaction of all is never a victim, so that somebody always
       gets to its end. (InnoDB chooses the one that has changed the fewest
@@ -33,7 +32,7 @@ section 7.11.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from sdkit.errors import Aborted
@@ -55,17 +54,30 @@ class Deadlock(Aborted):
     code = "deadlock"
 
 
-def find_cycle(start: Waiter, waits_for: Callable[[Waiter], Waiter | None]) -> list[Waiter]:
-    """The cycle through ``start``, in the direction of waiting; empty if there is none.
+def find_cycle(start: Waiter, waits_for: Callable[[Waiter], Iterable[Waiter]]) -> list[Waiter]:
+    """A cycle through ``start``, in the direction of waiting; empty if there is none.
 
-    O(transactions on the way), each asked once.
+    O(transactions that it waits for, directly or through others), each asked once.
     """
-    way = {start.id: start}
-    waiter = waits_for(start)
-    while waiter is not None and waiter.id not in way:
-        way[waiter.id] = waiter
-        waiter = waits_for(waiter)
-    return list(way.values()) if waiter is start else []
+    came_from: dict[int, Waiter] = {}
+    to_ask = [start]
+    while to_ask:
+        waiter = to_ask.pop()
+        for other in waits_for(waiter):
+            if other is start:
+                return _way(start, waiter, came_from)
+            if other.id not in came_from:
+                came_from[other.id] = waiter
+                to_ask.append(other)
+    return []
+
+
+def _way(start: Waiter, end: Waiter, came_from: dict[int, Waiter]) -> list[Waiter]:
+    """How ``end`` was reached from ``start``."""
+    way = [end]
+    while way[-1] is not start:
+        way.append(came_from[way[-1].id])
+    return way[::-1]
 
 
 def choose_victim(cycle: Sequence[Waiter]) -> Waiter:

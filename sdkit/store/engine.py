@@ -44,6 +44,8 @@ from sdkit.store.database import IDLE_TICKS, Database
 from sdkit.store.handle import EngineTransaction
 from sdkit.store.interface import Isolation, TransactionInfo, VersionInfo
 from sdkit.store.isolation import level_of
+from sdkit.store.locks import Kind
+from sdkit.store.ranges import Range
 from sdkit.store.records import encode_commit
 from sdkit.store.report import describe_transaction, describe_versions, gauges
 from sdkit.store.retry import run_transaction
@@ -260,8 +262,8 @@ class StoreEngine:
 
     # Called by the transactions
 
-    async def wait_for_lock(self, transaction: Transaction, key: bytes) -> None:
-        """Return when the lock of ``key`` has been given to ``transaction``.
+    async def wait_for_lock(self, transaction: Transaction, kind: Kind, part: Range) -> None:
+        """Return when the lock that ``transaction`` waits for has been given to it.
 
         Cancelled, it leaves the queue and the transaction is as before.
         """
@@ -273,7 +275,7 @@ class StoreEngine:
         self._deliver()  # breaking a deadlock may have given it the lock already
         try:
             await waiter
-            self.database.resume(transaction, key)
+            self.database.resume(transaction, kind, part)
         except asyncio.CancelledError:
             self.database.give_up(transaction)
             raise
@@ -312,7 +314,7 @@ class StoreEngine:
 
     def settle(self) -> None:
         """After a transaction has ended: wake who waited for it, and clean up behind it."""
-        if self.database.woken:
+        if self.database.locks.woken:
             self._deliver()
         if self.database.vacuum.due and self._vacuum_turn is None:
             self._vacuum_turn = self._loop.call_soon(self._vacuum)
@@ -337,7 +339,7 @@ class StoreEngine:
     # In the background
 
     def _deliver(self) -> None:
-        woken = self.database.woken
+        woken = self.database.locks.woken
         for transaction, error in woken:
             waiter = self._waiters.get(transaction.id)
             if waiter is not None and not waiter.done():
@@ -348,7 +350,7 @@ class StoreEngine:
         woken.clear()
 
     def _time_out_wait(self, transaction: Transaction) -> None:
-        self.database.time_out_wait(transaction)
+        self.database.locks.time_out_wait(transaction)
         self.settle()
 
     def _start_idle_timer(self) -> None:

@@ -1,7 +1,7 @@
 """Handle: a transaction as its user holds it: the core's, with calls that can wait.
 
 Each method is one call into `sdkit.store.database`, and at most one wait: for a
-lock, or for the disk. Reading waits for nothing, so `EngineTransaction.get` is
+lock, or for the disk. Where reading waits for nothing, `EngineTransaction.get` is
 a coroutine that never suspends; it is one because behind a socket it would.
 
 Three consequences of that
@@ -18,17 +18,23 @@ Three consequences of that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from sdkit.errors import Aborted, InvalidState
 from sdkit.store.database import Database
 from sdkit.store.interface import Isolation
+from sdkit.store.isolation import rules_of
+from sdkit.store.locks import Kind
+from sdkit.store.ranges import Range, just
 from sdkit.store.transaction import State, Transaction
 
 if TYPE_CHECKING:
     from sdkit.store.engine import StoreEngine
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PIECES_PER_TURN: Final = 16  # of a scan: about four thousand keys
 WRITES_PER_TURN: Final = 512  # of tasks that never wait: two or three milliseconds
@@ -43,69 +49,92 @@ class EngineTransaction(Transaction):
     _database: Database
 
     def __init__(self, engine: StoreEngine, isolation: Isolation, read_only: bool) -> None:
-        super().__init__(engine.database.next_id(), isolation, read_only)
+        rules = rules_of(isolation, engine.config.serializable)
+        super().__init__(engine.database.next_id(), isolation, rules, read_only)
         self._engine = engine
         self._database = engine.database
 
     async def get(self, key: bytes) -> bytes | None:
-        return self._database.get(self, key)
+        if self.rules.locks_reads and not self.try_share(key):
+            await self._wait(Kind.SHARED, just(key))
+        return self.read(key)
 
     async def get_for_update(self, key: bytes) -> bytes | None:
         if not self.try_lock(key):
-            await self._lock(key)
-        return self._database.read_locked(self, key)
+            await self._wait(Kind.EXCLUSIVE, just(key))
+        return self.read_locked(key)
 
     async def put(self, key: bytes, value: bytes) -> None:
         if not self.try_put(key, value):
-            await self._lock(key)
-            self._database.check_put(self, key, value)  # others may have taken the room
+            await self._wait(Kind.EXCLUSIVE, just(key))
+            self._database.admission.check_put(self, key, value)  # others may have taken the room
             self._database.write(self, key, value)
         elif len(self.writes) % WRITES_PER_TURN == 0:
             await asyncio.sleep(0)
 
     async def delete(self, key: bytes) -> None:
         if not self.try_delete(key):
-            await self._lock(key)
-            self._database.check_delete(self, key)
-            self._database.write(self, key, None)
+            await self._wait(Kind.EXCLUSIVE, just(key))
+            self._database.admission.check_delete(self, key)
+            self._settled(self._database.delete, key)
 
     # The same, if they need not wait: else they say False and have changed nothing.
 
+    def try_share(self, key: bytes) -> bool:
+        """Take the shared lock of ``key``. Raises what `get` does."""
+        self._database.admission.check_shared(self, key)
+        return self._database.locks.take_shared(self, key)
+
     def try_lock(self, key: bytes) -> bool:
         """Take the lock of ``key`` for an update. Raises what `get_for_update` does."""
-        self._database.check_get_for_update(self, key)
-        return self._take_if_free(key)
+        self._database.admission.check_get_for_update(self, key)
+        return self._take_exclusive(key)
 
     def try_put(self, key: bytes, value: bytes) -> bool:
         """Set a value. Raises what `put` does."""
         self._engine.check_writable()
-        self._database.check_put(self, key, value)
-        if free := self._take_if_free(key):
+        self._database.admission.check_put(self, key, value)
+        if taken := self._take_exclusive(key):
             self._database.write(self, key, value)
-        return free
+        return taken
 
     def try_delete(self, key: bytes) -> bool:
         """Remove a key. Raises what `delete` does."""
         self._engine.check_writable()
-        self._database.check_delete(self, key)
-        if free := self._take_if_free(key):
-            self._database.write(self, key, None)
-        return free
+        self._database.admission.check_delete(self, key)
+        if taken := self._take_exclusive(key):
+            self._settled(self._database.delete, key)
+        return taken
 
-    def _take_if_free(self, key: bytes) -> bool:
-        holder = self._database.locks.holders.get(key)
-        return (holder is None or holder is self) and self._acquire(key)
+    def read(self, key: bytes) -> bytes | None:
+        """The value of ``key``. Where the level locks what it reads, the lock is held."""
+        return self._settled(self._database.get, key)
 
-    async def _lock(self, key: bytes) -> None:
-        if not self._acquire(key):
-            await self._engine.wait_for_lock(self, key)
+    def read_locked(self, key: bytes) -> bytes | None:
+        """The value of ``key``, whose exclusive lock is held."""
+        return self._settled(self._database.read_locked, key)
 
-    def _acquire(self, key: bytes) -> bool:
+    def _take_exclusive(self, key: bytes) -> bool:
+        return self._settled(self._database.take_exclusive, key)
+
+    def _settled(
+        self, call: Callable[Concatenate[Self, P], T], *given: P.args, **by: P.kwargs
+    ) -> T:
+        """Call into the core; if that aborts this transaction, its locks have gone to others."""
         try:
-            return self._database.acquire(self, key)
+            return call(self, *given, **by)
         except Aborted:
-            self._engine.settle()  # its locks have gone to others
+            self._engine.settle()
             raise
+
+    async def _lock_range(self, part: Range) -> None:
+        self._database.admission.check_range(self, part)
+        if not self._database.locks.take_range(self, *part):
+            await self._wait(Kind.RANGE, part)
+
+    async def _wait(self, kind: Kind, part: Range) -> None:
+        self._settled(self._database.begin_to_wait, kind, part)
+        await self._engine.wait_for_lock(self, kind, part)
 
     async def scan(
         self,
@@ -122,7 +151,9 @@ class EngineTransaction(Transaction):
         try:
             pieces = 0
             while not cursor.done:
-                for row in self._database.scan_piece(self, cursor):
+                if self.rules.locks_reads:
+                    await self._lock_range(cursor.next_part(self._database.versions))
+                for row in self._settled(self._database.scan_piece, cursor):
                     yield row
                 pieces += 1
                 if pieces % PIECES_PER_TURN == 0:
@@ -136,7 +167,7 @@ class EngineTransaction(Transaction):
 
     async def commit(self) -> int:
         count = len(self.writes)
-        if not self._database.begin_commit(self):
+        if not self._settled(self._database.begin_commit):
             self._engine.settle()
             return 0
         position = self._engine.append(self)
@@ -185,7 +216,7 @@ class EngineSavepoint:
         transaction = self._transaction
         if self._depth:
             raise InvalidState("a savepoint is entered twice; make another one")
-        self._database.check_usable(transaction)
+        transaction.check_usable()
         self._depth = transaction.open_savepoint()
 
     async def __aexit__(

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -47,8 +47,10 @@ T = TypeVar("T")
 class Isolation(StrEnum):
     """How much one transaction sees of the others; `sdkit.store.isolation` has the rules."""
 
+    READ_UNCOMMITTED = "read uncommitted"
     READ_COMMITTED = "read committed"
     REPEATABLE_READ = "repeatable read"
+    SERIALIZABLE = "serializable"
 
 
 @dataclass(slots=True)
@@ -73,15 +75,21 @@ class TransactionInfo:
     state: str
     """``active``, ``waiting`` (for a lock) or ``committing`` (its record is in the log)."""
     snapshot: int | None
-    """The position it reads at; None before its first statement, and at read committed."""
+    """The position it reads at; None before its first statement, and where each has its own."""
     age_s: float
     locks: list[bytes]
-    """The keys it holds write locks on, in the order in which it got them."""
+    """The keys it holds exclusive locks on, in the order in which it got them."""
     waits_for_key: bytes | None
+    """The key that it waits for, or where the range that it waits for begins."""
     waits_for: list[int]
     """The transactions before it: who holds the key, then who asked earlier, in order.
 
     The first sixteen: behind a hot key there may be thousands.
+    """
+    reads: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    """If it is serializable: what it has read, as ranges (an end of None lies behind all keys).
+
+    Shared locks, or marks that lock nothing; the first sixteen.
     """
 
 
@@ -94,6 +102,7 @@ class Transaction(Protocol):
     Every statement raises:
         Aborted: the whole transaction is over and left nothing behind
             (`SerializationFailure`, `Deadlock`, `LockTimeout`, `IdleTimeout`).
+            Reading fails so too, at serializable.
         InvalidState: it has ended, or another task is using it. Nothing changed.
         InvalidArgument, LimitExceeded: a key is empty or too long, a value too
             large. Nothing changed.
@@ -113,15 +122,18 @@ class Transaction(Protocol):
     def isolation(self) -> Isolation: ...
 
     async def get(self, key: bytes) -> bytes | None:
-        """The value, or None if there is none. Never waits for another transaction."""
+        """The value, or None if there is none.
+
+        Waits for nobody, but at serializable by locking for whoever writes the key.
+        """
         ...
 
     async def get_for_update(self, key: bytes) -> bytes | None:
         """The value, locked until the transaction ends.
 
-        Waits for whoever holds the lock. Then read committed returns the newest
-        committed value; repeatable read returns its snapshot's, and fails if a
-        newer one has been committed since.
+        Waits for whoever holds the lock. Then levels that read a snapshot return
+        its value, and fail if a newer one has been committed since; the others
+        return the newest committed value.
         """
         ...
 
@@ -146,7 +158,9 @@ class Transaction(Protocol):
 
         One statement: it sees the committed state, and the transaction's own
         writes, as they were when the first row was asked for. What the
-        transaction itself writes while it streams does not show up in it.
+        transaction itself writes while it streams does not show up in it. At
+        serializable by locking it locks the range as it goes, and waits for
+        whoever writes there.
 
         Args:
             end: where to stop, exclusive; None for no bound.

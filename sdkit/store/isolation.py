@@ -2,12 +2,13 @@
 
 Transactions that run one after another need no isolation. Those that overlap
 do, and the standard sells it by degrees: the less a transaction asks for, the
-less it waits and fails. What a level *means* comes down to two questions:
+less it waits and fails. What a level *means* comes down to three questions:
 
-    which committed state does a statement read?
+    which state does a statement read?
     what happens if somebody else has changed the key that I write?
+    what happens if somebody else changes what I have read?
 
-`RULES` answers both for every level; `sdkit.store.database` asks it and knows
+`RULES` answers them for every level; `sdkit.store.database` asks it and knows
 no level by name. A further level is a further row.
 
 What a level *forbids* follows from the answers. The names are those of Adya
@@ -15,7 +16,11 @@ What a level *forbids* follows from the answers. The names are those of Adya
 Isolation Levels", SIGMOD 1995):
 
     dirty write (G0)       two uncommitted writes of a key overtake each other
-    dirty read (G1)        read what is rolled back, or half of a transaction
+    aborted read (G1a)     read what is rolled back
+    intermediate read      read what its writer overwrites before it commits
+    (G1b)
+    circular information   two transactions each read what the other has written
+    flow (G1c)
     non-repeatable read    the same key, read twice, has two values
     phantom                the same range, read twice, has other keys
     read skew (G-single)   two keys, read one after the other, from two states
@@ -26,40 +31,58 @@ Isolation Levels", SIGMOD 1995):
     read-only anomaly      a transaction that only reads sees the order of two
                            others contradicted
 
+The first four are what "dirty read" stands for in the standard, and G0, which it
+does not name. ``sdkit demo`` runs a script for each at every level and prints what
+it has seen; that this is what `Rules.forbids` says is a test.
+
 Things to notice
     * *Repeatable read* here is a snapshot, as in PostgreSQL: it forbids
       phantoms and read skew, which the standard's table lets through, and
       allows write skew, which the standard's table does not mention. It is the
       default here as in InnoDB; PostgreSQL's default is read committed.
+    * *Serializable* forbids everything, and there are two ways to it. By
+      ``locking``, a transaction holds a shared lock on what it has read, and
+      whoever wants to change that waits. Optimistic, nobody waits: it reads a
+      snapshot, and is aborted if no order could explain what it did
+      (`sdkit.store.optimistic`). A store has one of the two
+      (``StoreConfig.serializable``).
+    * Serializability is promised among transactions that all ask for it. One
+      at a lower level beside them takes the same exclusive locks and waits for the
+      same shared ones, so it overwrites nothing under them; but what it
+      computed from, nobody looks after.
+    * *Read uncommitted* is there to be seen, not to be used: since readers never
+      wait for writers at any level but one, it is not even faster.
     * *First updater wins*: whoever writes a key first goes on; a second one
       waits, and fails if the first commits. "First committer wins" would let
       both work to the end and fail one at its commit: the same guarantee, and
       more work thrown away.
-    * Nobody ever waits to read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import Enum
 from typing import Final
 
 from sdkit.errors import Aborted, InvalidArgument
+from sdkit.store.config import Serializable
 from sdkit.store.interface import Isolation
 
 
 class SerializationFailure(Aborted):
-    """Another transaction has changed the key since this one's snapshot; the first updater won."""
+    """What the transaction has read, or wants to write, others have changed since its snapshot."""
 
     code = "serialization_failure"
 
 
 class Reads(Enum):
-    """Which committed state a statement reads."""
+    """Which state a statement reads."""
 
-    NEWEST_AT_STATEMENT = "the newest when the statement begins"
-    NEWEST_AT_FIRST_STATEMENT = "the newest when the transaction's first statement began"
+    UNCOMMITTED = "what is there when the statement begins, committed or not"
+    NEWEST_AT_STATEMENT = "the newest committed when the statement begins"
+    NEWEST_AT_FIRST_STATEMENT = "the newest committed when the first statement began"
+    NEWEST_UNDER_LOCK = "the newest committed, which nobody can change any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +90,42 @@ class Rules:
     """What a level does, and so what it forbids."""
 
     reads: Reads
-    first_updater_wins: bool
+    _: KW_ONLY
+    first_updater_wins: bool = False
     """Writing a key that changed since the snapshot aborts the transaction."""
-    forbids: tuple[str, ...]
+    locks_reads: bool = False
+    """Whoever wants to change what it has read waits until it has ended."""
+    tracks_reads: bool = False
+    """What it has read is remembered, and it is aborted if no order could explain it."""
+    forbids: frozenset[str]
 
 
-_NOTHING_UNCOMMITTED: Final = ("dirty write", "dirty read")
-_ONE_STATE: Final = ("non-repeatable read", "phantom", "read skew", "lost update")
+_G0: Final = frozenset({"dirty write"})
+_G1: Final = _G0 | {"aborted read", "intermediate read", "circular information flow"}
+_ONE_STATE: Final = _G1 | {"non-repeatable read", "phantom", "read skew", "lost update"}
+_ALL: Final = _ONE_STATE | {"write skew", "predicate write skew", "read-only anomaly"}
 
-RULES: Final[Mapping[Isolation, Rules]] = {
-    Isolation.READ_COMMITTED: Rules(
-        Reads.NEWEST_AT_STATEMENT, first_updater_wins=False, forbids=_NOTHING_UNCOMMITTED
+RULES: Final[Mapping[str, Rules]] = {
+    "read uncommitted": Rules(Reads.UNCOMMITTED, forbids=_G0),
+    "read committed": Rules(Reads.NEWEST_AT_STATEMENT, forbids=_G1),
+    "repeatable read": Rules(
+        Reads.NEWEST_AT_FIRST_STATEMENT, first_updater_wins=True, forbids=_ONE_STATE
     ),
-    Isolation.REPEATABLE_READ: Rules(
+    "serializable (locking)": Rules(Reads.NEWEST_UNDER_LOCK, locks_reads=True, forbids=_ALL),
+    "serializable (optimistic)": Rules(
         Reads.NEWEST_AT_FIRST_STATEMENT,
         first_updater_wins=True,
-        forbids=_NOTHING_UNCOMMITTED + _ONE_STATE,
+        tracks_reads=True,
+        forbids=_ALL,
     ),
 }
+
+
+def rules_of(isolation: Isolation, serializable: Serializable) -> Rules:
+    """The row of a level in a store that is serializable in this way."""
+    if isolation is Isolation.SERIALIZABLE:
+        return RULES[f"{isolation} ({serializable})"]
+    return RULES[isolation]
 
 
 WINNERS_REMEMBERED: Final = 1024
@@ -107,8 +148,8 @@ class Winners:
         return transaction if remembered == position else None
 
 
-def serialization_failure(
-    number: int, key: bytes, *, snapshot: int, position: int, winner: int | None
+def overtaken(
+    number: int, key: bytes, snapshot: int, position: int, winner: int | None
 ) -> SerializationFailure:
     """The error that names the key and who was faster (None: so long ago that nobody knows)."""
     by = "another transaction" if winner is None else f"transaction {winner}"

@@ -1,23 +1,35 @@
-"""Locks: one writer a key, and a queue of those who want to be next.
+"""Locks: who may write or read a key, and a queue of those who want to be next.
 
 Two transactions that write the same key must not overtake each other (a dirty
-write): the first takes the key's write lock and keeps it until its commit is
+write): the first takes the key's exclusive lock and keeps it until its commit is
 durable, or it is rolled back. The others wait *in the order in which they
 asked*; without that, a lucky newcomer could starve them.
 
     holders   b"alice" -> T3
     queues    b"alice" -> [T5, T9]      T5 waits for T3; T9 for T3 and T5
 
+Levels that read versions take no lock to read, and that is all there is to it.
+Serializable by *locking* needs two more kinds:
+
+    asked for \\ held     exclusive on k    shared on k    shared on a range with k
+    exclusive on k       waits             waits          waits
+    shared on k          waits
+    shared on a range    waits
+
+A shared range covers keys that do not exist, so nobody can insert one: no
+phantoms. (InnoDB's next-key locks cover the gap before each key that is read;
+Gray and Lorie lock a predicate. A range of keys is the middle way.)
+
 Things to notice
-    * Who waits for whom is asked of this table and stored nowhere else
-      (`LockTable.waits_for`). A waiter waits for the holder *and* for those
-      queued before it, whoever holds the key at the moment.
-    * A lock that is given up goes to its first waiter in the same step. There
-      is no moment at which it is free while somebody waits, so no newcomer can
-      slip in between.
-    * Reading takes no lock (`sdkit.store.versions`), and there are only
-      exclusive ones. Shared and range locks belong to a level that reads by
-      locks.
+    * Whoever asks must not overtake those who asked before for something that
+      conflicts, *unless its own locks are what holds them back*
+      (`LockTable.asked_before`). A transaction that has read a key and now wants
+      to write it (an upgrade) would otherwise wait for somebody who waits for it.
+    * A lock that is given up goes to its next waiters in the same step. There is
+      no moment at which it is free while somebody waits, so no newcomer can slip
+      in between.
+    * Who waits for whom is asked of this table and stored nowhere else.
+    * What shared locks are held is a table of its own (`sdkit.store.accesses`).
 
 Gray and Reuter, "Transaction Processing" (1993), chapters 7 and 8.
 """
@@ -25,10 +37,17 @@ Gray and Reuter, "Transaction Processing" (1993), chapters 7 and 8.
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice, takewhile
-from typing import Final, Generic, TypeVar
+from collections.abc import Iterable, Iterator, MutableMapping
+from dataclasses import dataclass
+from enum import Enum
+from itertools import chain, takewhile
+from typing import Any, Final, Generic, TypeVar
+
+from sortedcontainers import SortedDict
 
 from sdkit.errors import Aborted
+from sdkit.store.accesses import Accesses
+from sdkit.store.ranges import just
 
 Owner = TypeVar("Owner")
 
@@ -39,48 +58,243 @@ class LockTimeout(Aborted, TimeoutError):
     code = "lock_timeout"
 
 
+class Kind(Enum):
+    """What a lock is on, and what it is for."""
+
+    EXCLUSIVE = "exclusive on a key"
+    SHARED = "shared on a key"
+    RANGE = "shared on a range of keys"
+
+
+@dataclass(slots=True, eq=False)
+class Request(Generic[Owner]):
+    """A lock that somebody wants."""
+
+    owner: Owner
+    kind: Kind
+    key: bytes
+    """The key, or where the range begins."""
+    end: bytes | None
+    """Where a range ends, exclusive; None behind all keys."""
+    asked: float = float("inf")
+    """Its place among all requests that wait; a new one comes behind them all."""
+
+    def covers(self, key: bytes) -> bool:
+        """Is it about ``key``?"""
+        return self.key <= key and (self.end is None or key < self.end)
+
+
 class LockTable(Generic[Owner]):
-    """Exclusive locks on keys, each with a queue."""
+    """Locks on keys and ranges, each with a queue.
 
-    def __init__(self) -> None:
-        self.holders: Final[dict[bytes, Owner]] = {}
-        self._queues: Final[dict[bytes, deque[Owner]]] = {}  # never empty ones
+    Args:
+        ranges: are there to be locks on ranges? They need the keys of all locks
+            in order, which costs everybody else a little.
+    """
 
-    def enqueue(self, owner: Owner, key: bytes) -> None:
-        """Stand in the queue for a lock that somebody else holds."""
-        assert self.holders[key] is not owner
-        self._queues.setdefault(key, deque()).append(owner)
+    def __init__(self, *, ranges: bool = False) -> None:
+        self.holders: Final[MutableMapping[bytes, Owner]] = SortedDict() if ranges else {}
+        self.shared: Final[Accesses[Owner]] = Accesses()
+        self._queues: Final[MutableMapping[bytes, deque[Request[Owner]]]] = (
+            SortedDict() if ranges else {}
+        )
+        self._scans: Final[list[Request[Owner]]] = []  # for ranges, in order of asking
+        self._asked = 0
 
-    def release(self, key: bytes) -> Owner | None:
-        """Give a lock up; returns the waiter that holds it now. O(1)."""
-        queue = self._queues.get(key)
-        if queue is None:
-            del self.holders[key]
-            return None
-        following = self.take_next(queue)
-        self.holders[key] = following
-        if not queue:
-            del self._queues[key]
-        return following
+    # Asking
 
-    def take_next(self, queue: deque[Owner]) -> Owner:
-        """Whose turn it is: who asked first."""
-        return queue.popleft()
+    def is_free(self, owner: Owner, key: bytes) -> bool:
+        """Is nobody in the way of an exclusive lock of ``key``? O(1) where nobody reads."""
+        holder = self.holders.get(key)
+        if holder is not None or not (self.shared or self._scans):
+            return holder is None or holder is owner
+        request = Request(owner, Kind.EXCLUSIVE, *just(key))
+        request.asked = self._place(request)
+        return next(self.before(request), None) is None
 
-    def withdraw(self, owner: Owner, key: bytes) -> None:
-        """Leave the queue without the lock. O(length of the queue)."""
-        queue = self._queues[key]
-        queue.remove(owner)
-        if not queue:
-            del self._queues[key]
+    def take_exclusive(self, owner: Owner, key: bytes) -> None:
+        """Take the exclusive lock of ``key``, which is free."""
+        self.holders[key] = owner
 
-    def waits_for(self, owner: Owner, key: bytes, most: int) -> list[Owner]:
-        """Who comes before ``owner``, queued for ``key``: the holder, then those ahead of it.
+    def take_shared(self, request: Request[Owner]) -> bool:
+        """Take a shared lock, on a key or a range, if nobody is in the way."""
+        if next(self.before(request), None) is not None:
+            return False
+        self._grant(request)
+        return True
 
-        No more than ``most``: everybody's whole list, of a queue of n, would be n squared.
+    def enqueue(self, request: Request[Owner]) -> None:
+        """Stand in the queue for a lock that is not to be had now."""
+        request.asked = self._place(request)
+        if request.kind is Kind.RANGE:
+            self._scans.append(request)
+            return
+        queue = self._queues.setdefault(request.key, deque())
+        if queue and request.asked <= queue[0].asked:
+            queue.appendleft(request)
+        else:
+            queue.append(request)
+
+    def _place(self, request: Request[Owner]) -> float:
+        """Behind all who wait now, or before those whom an upgrade holds back itself."""
+        queue = self._queues.get(request.key)
+        if queue and request.kind is Kind.EXCLUSIVE and self.goes_first(request):
+            return queue[0].asked
+        self._asked += 1
+        return self._asked
+
+    def goes_first(self, request: Request[Owner]) -> bool:
+        """Does the owner's own shared lock hold back all who wait for the key? (An upgrade.)"""
+        return self.shared.has(request.owner, request.key)
+
+    # Who is in the way
+
+    def before(self, request: Request[Owner]) -> Iterator[Owner]:
+        """Who has to be done before the request can be granted; some come twice."""
+        return chain(self.held_against(request), self.asked_before(request))
+
+    def held_against(self, request: Request[Owner]) -> Iterator[Owner]:
+        """Who holds a lock that conflicts with it."""
+        owner, key = request.owner, request.key
+        if request.kind is Kind.RANGE:
+            keys: Iterable[bytes] = self._within(self.holders, request)
+            others = (self.holders[key] for key in keys)
+        else:
+            others = (self.holders[key] for _ in (0,) if key in self.holders)
+        yield from (other for other in others if other is not owner)
+        if request.kind is Kind.EXCLUSIVE:
+            yield from (other for other in self.shared.owners(key) if other is not owner)
+
+    def asked_before(self, request: Request[Owner]) -> Iterator[Owner]:
+        """Who has asked earlier for what conflicts with it, and is not held back by its owner."""
+        match request.kind:
+            case Kind.EXCLUSIVE:
+                yield from self._scans_before(request)
+                if not self.goes_first(request):
+                    yield from (other.owner for other in self._ahead(request))
+            case Kind.SHARED:
+                yield from (each.owner for each in self._writers_ahead(request, request.key))
+            case Kind.RANGE:
+                for key in self._within(self._queues, request):
+                    yield from (each.owner for each in self._writers_ahead(request, key))
+
+    def waits_for(self, request: Request[Owner]) -> Iterator[Owner]:
+        """Enough of `before` to find every circle of those who wait, and in few steps.
+
+        Whoever wants to write a key waits for all ahead of it in the queue, but
+        they wait for nothing that it does not wait for itself, so no circle needs
+        them; and of those who want to write a key, the last one ahead of a reader
+        waits for all that the others wait for.
         """
-        ahead = takewhile(lambda other: other is not owner, self._queues[key])
-        return [self.holders[key], *islice(ahead, most - 1)]
+        yield from self.held_against(request)
+        match request.kind:
+            case Kind.EXCLUSIVE:
+                yield from self._scans_before(request)
+            case Kind.SHARED:
+                yield from _last(self._writers_ahead(request, request.key))
+            case Kind.RANGE:
+                for key in self._within(self._queues, request):
+                    yield from _last(self._writers_ahead(request, key))
+
+    def _scans_before(self, request: Request[Owner]) -> Iterator[Owner]:
+        for scan in self._scans:
+            if scan.asked >= request.asked:
+                break
+            if scan.covers(request.key) and scan.owner is not request.owner:
+                yield scan.owner
+
+    def _ahead(self, request: Request[Owner]) -> Iterator[Request[Owner]]:
+        queue = self._queues.get(request.key, ())
+        return takewhile(lambda other: other is not request, queue)
+
+    def _writers_ahead(self, request: Request[Owner], key: bytes) -> Iterator[Request[Owner]]:
+        """Of those who wait for ``key`` and asked earlier, who wants to write it."""
+        if self.holders.get(key) is request.owner or self.shared.has(request.owner, key):
+            return  # its own lock holds them back
+        for other in self._queues.get(key, ()):
+            if other is request or other.asked >= request.asked:
+                break
+            if other.kind is Kind.EXCLUSIVE:
+                yield other
+
+    def _within(self, keys: MutableMapping[bytes, Any], request: Request[Owner]) -> list[bytes]:
+        assert isinstance(keys, SortedDict)
+        return list(keys.irange(request.key, request.end, inclusive=(True, False)))
+
+    # Giving up
+
+    def release(self, owner: Owner, keys: list[bytes]) -> list[Request[Owner]]:
+        """Give up the exclusive locks of these ``keys``, and all shared ones of ``owner``.
+
+        Returns the requests that are granted by this, in order of granting.
+        O(locks given up) where nobody waits.
+        """
+        freed = keys
+        for key in keys:
+            del self.holders[key]
+        if self.shared:
+            freed = keys + self.shared.keys(owner)
+            for start, end in self.shared.ranges.get(owner, ()):
+                freed = freed + self._within(self._queues, Request(owner, Kind.RANGE, start, end))
+            self.shared.forget(owner)
+        return self._grant_next(freed) if self._queues or self._scans else []
+
+    def withdraw(self, request: Request[Owner]) -> list[Request[Owner]]:
+        """Leave the queue without the lock. Returns the requests that are granted by this.
+
+        O(length of the queue).
+        """
+        if request.kind is Kind.RANGE:
+            self._scans.remove(request)
+            return self._grant_next(self._within(self._queues, request)) if self._queues else []
+        self._leave(request)
+        return self._grant_next([request.key])
+
+    def _grant_next(self, keys: Iterable[bytes]) -> list[Request[Owner]]:
+        """Grant what can be granted to those who wait for ``keys``, and to waiting scans."""
+        granted = []
+        for key in keys:
+            while (queue := self._queues.get(key)) is not None:
+                request = self.next_of(queue)
+                blockers = chain(self.held_against(request), self._scans_ahead(request))
+                if next(blockers, None) is not None:
+                    break
+                self._leave(request)
+                self._grant(request)
+                granted.append(request)
+        for request in list(self._scans):
+            if next(self.before(request), None) is None:
+                self._scans.remove(request)
+                self._grant(request)
+                granted.append(request)
+        return granted
+
+    def next_of(self, queue: deque[Request[Owner]]) -> Request[Owner]:
+        """Whose turn it is: who asked first."""
+        return queue[0]
+
+    def _scans_ahead(self, request: Request[Owner]) -> Iterator[Owner]:
+        return self._scans_before(request) if request.kind is Kind.EXCLUSIVE else iter(())
+
+    def _leave(self, request: Request[Owner]) -> None:
+        queue = self._queues[request.key]
+        queue.remove(request)
+        if not queue:
+            del self._queues[request.key]
+
+    def _grant(self, request: Request[Owner]) -> None:
+        match request.kind:
+            case Kind.EXCLUSIVE:
+                self.holders[request.key] = request.owner
+            case Kind.SHARED:
+                if self.holders.get(request.key) is not request.owner:
+                    self.shared.add_key(request.owner, request.key)
+            case Kind.RANGE:
+                self.shared.add_range(request.owner, request.key, request.end)
+
+
+def _last(requests: Iterator[Request[Owner]]) -> Iterator[Owner]:
+    return (request.owner for request in deque(requests, maxlen=1))
 
 
 def lock_timeout(number: int, key: bytes, holder: int, limit_s: float) -> LockTimeout:

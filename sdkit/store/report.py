@@ -10,6 +10,7 @@ from typing import Final
 from sdkit.store.database import Database
 from sdkit.store.interface import TransactionInfo, VersionInfo
 from sdkit.store.limits import check_key_type
+from sdkit.store.ranges import Range
 from sdkit.store.transaction import State, Transaction
 
 MEANINGS: Final = {
@@ -29,7 +30,7 @@ MEANINGS: Final = {
     "store.log_bytes": "Bytes of log since the last snapshot: what a restart reads.",
     "store.failed": "1 after the disk has failed and writes are refused, else 0.",
 }
-WAITS_FOR_SHOWN: Final = 16  # of those before a waiting transaction
+SHOWN_MAX: Final = 16  # of those before a waiting transaction; of what one has read
 
 
 def describe_versions(database: Database, key: bytes) -> list[VersionInfo]:
@@ -49,12 +50,11 @@ def describe_transaction(
     database: Database, transaction: Transaction, now_s: float
 ) -> TransactionInfo:
     """One open transaction, and whom it waits for."""
-    key = transaction.waits_for_key
-    waits_for = [] if key is None else database.locks.waits_for(transaction, key, WAITS_FOR_SHOWN)
+    request = transaction.request
     if transaction.state is State.COMMITTING:
         state = "committing"
     else:
-        state = "active" if key is None else "waiting"
+        state = "active" if request is None else "waiting"
     return TransactionInfo(
         id=transaction.id,
         isolation=transaction.isolation,
@@ -63,9 +63,16 @@ def describe_transaction(
         snapshot=transaction.snapshot,
         age_s=now_s - transaction.began_s,
         locks=list(transaction.locks),
-        waits_for_key=key,
-        waits_for=[other.id for other in waits_for],
+        waits_for_key=None if request is None else request.key,
+        waits_for=[other.id for other in database.locks.before(transaction, SHOWN_MAX)],
+        reads=_reads(database, transaction),
     )
+
+
+def _reads(database: Database, transaction: Transaction) -> list[Range]:
+    if transaction.tracked is not None:
+        return database.conflicts.reads.listed(transaction.tracked, SHOWN_MAX)
+    return database.locks.table.shared.listed(transaction, SHOWN_MAX)
 
 
 def gauges(database: Database, now_s: float) -> dict[str, float]:
@@ -76,7 +83,7 @@ def gauges(database: Database, now_s: float) -> dict[str, float]:
     return {
         "store.keys": len(database.versions.newest),
         "store.bytes": database.versions.bytes,
-        "store.uncommitted_bytes": database.pending_bytes,
+        "store.uncommitted_bytes": database.admission.pending_bytes,
         "store.bytes_max": database.config.max_bytes,
         "store.position": database.visible,
         "store.oldest_snapshot_lag": 0 if oldest is None else database.visible - oldest,
@@ -84,7 +91,7 @@ def gauges(database: Database, now_s: float) -> dict[str, float]:
         "store.versions_removed_total": database.vacuum.removed,
         "store.vacuum_queue": database.vacuum.queued,
         "store.transactions": len(transactions),
-        "store.transactions_waiting": sum(t.waits_for_key is not None for t in transactions),
+        "store.transactions_waiting": sum(t.request is not None for t in transactions),
         "store.transactions_committing": len(database.committing),
         "store.oldest_transaction_s": 0.0 if first is None else now_s - first.began_s,
     }

@@ -31,8 +31,8 @@ Things to notice
       go to the next in line, at once. A transaction that is committing is beyond
       that: its record is in the log, so it completes (`StoreServer._abandon`).
     * What need not wait is answered without a task (`sdkit.net.handlers`): `get`
-      always, and a write whose lock is free. Only what has to wait for a lock or
-      for the disk is handed over as a coroutine.
+      nearly always, and a write whose lock is free. Only what has to wait for a
+      lock or for the disk is handed over as a coroutine.
 """
 
 from __future__ import annotations
@@ -185,15 +185,20 @@ class StoreServer(Server):
 
     # ------------------------------------------------------------- statements
 
-    def _get(self, connection: Connection, number: int, key: bytes) -> bytes | None:
-        return self.engine.database.get(self._find(connection, number), key)
+    def _get(
+        self, connection: Connection, number: int, key: bytes
+    ) -> bytes | Coroutine[None, None, bytes | None] | None:
+        transaction = self._find(connection, number)
+        if transaction.rules.locks_reads and not transaction.try_share(key):
+            return transaction.get(key)
+        return transaction.read(key)
 
     def _get_for_update(
         self, connection: Connection, number: int, key: bytes
     ) -> bytes | Coroutine[None, None, bytes | None] | None:
         transaction = self._find(connection, number)
         if transaction.try_lock(key):
-            return self.engine.database.read_locked(transaction, key)
+            return transaction.read_locked(key)
         return transaction.get_for_update(key)
 
     def _put(
@@ -236,18 +241,18 @@ class StoreServer(Server):
 
     def _savepoint(self, connection: Connection, number: int) -> int:
         transaction = self._find(connection, number)
-        self.engine.database.check_usable(transaction)
+        transaction.check_usable()
         return transaction.open_savepoint()
 
     def _keep_savepoint(self, connection: Connection, number: int, depth: int) -> None:
         transaction = self._find(connection, number)
-        self.engine.database.check_usable(transaction)
+        transaction.check_usable()
         _check_depth(depth)
         self.engine.database.keep_savepoint(transaction, depth)
 
     def _undo_savepoint(self, connection: Connection, number: int, depth: int) -> None:
         transaction = self._find(connection, number)
-        self.engine.database.check_usable(transaction)
+        transaction.check_usable()
         _check_depth(depth)
         self.engine.database.undo_savepoint(transaction, depth)
 
@@ -289,6 +294,7 @@ class StoreServer(Server):
                 each.locks,
                 each.waits_for_key,
                 each.waits_for,
+                each.reads,
             ]
             for each in await self.engine.transactions()
         ]

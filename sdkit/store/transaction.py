@@ -45,8 +45,10 @@ from typing import Final
 
 from sdkit.errors import Aborted, InvalidState, LimitExceeded, Rejected, SdkitError
 from sdkit.store.interface import Isolation
-from sdkit.store.isolation import RULES, Reads, Rules
+from sdkit.store.isolation import Reads, Rules
 from sdkit.store.limits import LOCK_OVERHEAD_BYTES, WRITE_OVERHEAD_BYTES
+from sdkit.store.locks import Request
+from sdkit.store.optimistic import Tracked
 from sdkit.store.scan import Cursor
 
 SAVEPOINT_DEPTH_MAX: Final = 100
@@ -124,27 +126,31 @@ class Transaction:
         "position",
         "read_only",
         "reason",
+        "request",
         "rules",
         "savepoints",
+        "shared_locks",
         "snapshot",
         "state",
-        "waits_for_key",
+        "tracked",
         "write_bytes",
         "writes",
     )
 
-    def __init__(self, number: int, isolation: Isolation, read_only: bool) -> None:
+    def __init__(self, number: int, isolation: Isolation, rules: Rules, read_only: bool) -> None:
         self.id: Final = number
         self.isolation: Final = isolation
         self.read_only: Final = read_only
-        self.rules: Final[Rules] = RULES[isolation]
+        self.rules: Final = rules
         self.state = State.ACTIVE
         self.snapshot: int | None = None  # held from the first statement on, if the level has one
         self.writes: Final[dict[bytes, bytes | None]] = {}  # None: delete
         self.write_bytes = 0
-        self.locks: Final[list[bytes]] = []
-        self.lock_bytes = 0
-        self.waits_for_key: bytes | None = None  # while it stands in a queue
+        self.locks: Final[list[bytes]] = []  # exclusive ones
+        self.shared_locks = 0
+        self.lock_bytes = 0  # of all of them
+        self.request: Request[Transaction] | None = None  # while it stands in a queue
+        self.tracked: Tracked | None = None  # from the first statement on, if the level asks for it
         self.savepoints: Final[list[Savepoint]] = []
         self.cursors: list[Cursor] = []  # scans under way
         self.position = 0  # of its commit record
@@ -158,6 +164,11 @@ class Transaction:
         return self.rules.reads is Reads.NEWEST_AT_FIRST_STATEMENT
 
     @property
+    def reads_by_statement(self) -> bool:
+        """Does each statement read a state of its own, which a scan has to hold on to?"""
+        return self.rules.reads in (Reads.UNCOMMITTED, Reads.NEWEST_AT_STATEMENT)
+
+    @property
     def memory_bytes(self) -> int:
         """The memory that its writes and locks take, roughly."""
         return self.write_bytes + self.lock_bytes
@@ -165,6 +176,12 @@ class Transaction:
     def fail(self, error: SdkitError) -> None:
         """Remember why it was aborted, and not the traceback, with all that hangs on it."""
         self.reason = _fresh(error)
+
+    def check_usable(self) -> None:
+        """Refuse a statement unless it is ACTIVE; note that it is not idle."""
+        if self.state is not State.ACTIVE:
+            raise self.refusal()
+        self.idle_ticks = 0
 
     def refusal(self) -> SdkitError:
         """Why a statement cannot be taken in the present state."""
@@ -200,19 +217,29 @@ class Transaction:
         return grown
 
     def add_lock(self, key: bytes) -> int:
-        """Note a lock. Returns the memory that it takes."""
+        """Note an exclusive lock. Returns the memory that it takes."""
         grown = LOCK_OVERHEAD_BYTES + len(key)
         self.locks.append(key)
         self.lock_bytes += grown
         return grown
 
+    def count_shared(self, count: int, key_bytes: int) -> int:
+        """Note how many shared locks there are now. Returns the memory that new ones take.
+
+        Args:
+            key_bytes: size of the keys of the latest one.
+        """
+        grown = max(0, count - self.shared_locks) * (LOCK_OVERHEAD_BYTES + key_bytes)
+        self.shared_locks = count
+        self.lock_bytes += grown
+        return grown
+
     def let_go(self) -> int:
-        """Forget writes, savepoints and locks: it has ended. Returns the memory given back."""
-        freed = self.memory_bytes
-        self.write_bytes = self.lock_bytes = 0
+        """Forget writes and savepoints: it has ended. Returns the memory given back."""
+        freed = self.write_bytes
+        self.write_bytes = 0
         self.writes.clear()
         self.savepoints.clear()
-        self.locks.clear()
         return freed
 
     def open_savepoint(self) -> int:

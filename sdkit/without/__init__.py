@@ -14,6 +14,7 @@ Read in this order
     parts       the classes that a scenario builds its machines of, and how one is exchanged
     storage     the safeguards of the journal
     store       those of transactions
+    isolation   those of the levels
     net         those of calls over a connection
 """
 
@@ -25,6 +26,7 @@ from functools import reduce
 from typing import Final
 
 from sdkit.errors import InvalidArgument
+from sdkit.without.isolation import SAFEGUARDS as ISOLATION
 from sdkit.without.net import SAFEGUARDS as NET
 from sdkit.without.parts import Parts, Safeguard
 from sdkit.without.storage import SAFEGUARDS as STORAGE
@@ -32,7 +34,7 @@ from sdkit.without.store import SAFEGUARDS as STORE
 
 __all__ = ["SAFEGUARDS", "Parts", "Safeguard", "assemble", "find"]
 
-SAFEGUARDS: Final = {safeguard.name: safeguard for safeguard in (*STORAGE, *STORE, *NET)}
+SAFEGUARDS: Final = {each.name: each for each in (*STORAGE, *STORE, *ISOLATION, *NET)}
 
 
 def find(name: str) -> Safeguard:

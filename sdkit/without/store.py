@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sdkit.store.database import Database
+from sdkit.store.lock_manager import LockManager
 from sdkit.store.transaction import State, Transaction
 from sdkit.without.parts import Safeguard
 
@@ -24,9 +25,7 @@ class ReleasesLocksAtTheAppend(Database):
 
     def appended(self, transaction: Transaction, position: int) -> None:
         super().appended(transaction, position)
-        for key in transaction.locks:
-            self.release(key)
-        transaction.locks.clear()
+        self.locks.release(transaction)
 
 
 class AbortsWhatIsCommitting(Database):
@@ -59,15 +58,21 @@ class ReadsTheNewestAtRepeatableRead(Database):
 class NeverLooksForDeadlocks(Database):
     """Waits, and waits."""
 
-    def find_deadlock(self, transaction: Transaction) -> list[Transaction]:
-        return []
+    class Manager(LockManager):
+        def find_deadlock(self, transaction: Transaction) -> list[Transaction]:
+            return []
+
+    lock_manager_type = Manager
 
 
 class WaitsForLocksForEver(Database):
     """Nobody is told that a lock was not to be had in time."""
 
-    def time_out_wait(self, transaction: Transaction) -> None:
-        pass
+    class Manager(LockManager):
+        def time_out_wait(self, transaction: Transaction) -> None:
+            pass
+
+    lock_manager_type = Manager
 
 
 class LetsTheIdleSleep(Database):

@@ -10,15 +10,18 @@ import pytest
 
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
-from sdkit.spec.store import instant_of_commit, one_session, sessions
+from sdkit.spec.store import instant_of_commit, one_session, serializable, sessions
 from sdkit.store import StoreConfig, StoreEngine
 from sdkit.store.database import Database
 from sdkit.store.interface import Store
-from tests.spec.bite import assert_caught
+from tests.spec.bite import assert_caught, fewer
 from tests.spec.mutants.store import MUTANTS, Mutant
 
 COMMIT_S = 5.0
 PATIENT = StoreConfig(idle_transaction_timeout_s=1e3, lock_wait_timeout_s=1e3)
+LOCKING = StoreConfig(
+    idle_transaction_timeout_s=1e3, lock_wait_timeout_s=1e3, serializable="locking"
+)
 HASTY = StoreConfig(idle_transaction_timeout_s=1.0, lock_wait_timeout_s=1.0)
 
 
@@ -50,6 +53,10 @@ def commits(database: type[Database] = Database) -> type[unittest.TestCase]:
 TestOneSession = one_session(engine())
 TestSessions = sessions(engine())
 TestInstantOfCommit = commits()
+TestOneSessionLocking = fewer(one_session(engine(config=LOCKING)), 30)
+TestSessionsLocking = fewer(sessions(engine(config=LOCKING)), 20)
+TestLocking = serializable(engine(config=LOCKING))
+TestOptimistic = serializable(engine(), reads_wait=False)
 
 
 @pytest.mark.parametrize(
@@ -60,5 +67,7 @@ def test_the_specification_catches(mutant: Mutant) -> None:
         "one_session": lambda: one_session(engine(mutant.database)),
         "sessions": lambda: sessions(engine(mutant.database), each_alone=True),
         "instant_of_commit": lambda: commits(mutant.database),
+        "locking": lambda: serializable(engine(mutant.database, config=LOCKING), each_alone=True),
+        "optimistic": lambda: serializable(engine(mutant.database), each_alone=True),
     }
     assert_caught(cases[mutant.part](), mutant.property)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 
@@ -30,6 +31,7 @@ from sdkit.store import (
     Transaction,
 )
 from sdkit.store.database import Database
+from sdkit.store.lock_manager import LockManager
 from sdkit.store.transaction import Transaction as CoreTransaction
 from tests.store.stores import engine_on, everything, put, until_state
 
@@ -204,17 +206,21 @@ def test_a_circle_that_closes_behind_others_in_a_queue_is_found() -> None:
 
 
 def test_looking_for_a_deadlock_costs_the_way_to_it_and_not_the_queues_beside_it() -> None:
-    class Counting(Database):
+    class CountingManager(LockManager):
         steps = 0
 
-        def holder_before(self, transaction: CoreTransaction) -> CoreTransaction | None:
+        def waits_for(self, transaction: CoreTransaction) -> Iterable[CoreTransaction]:
             self.steps += 1
-            return super().holder_before(transaction)
+            return super().waits_for(transaction)
+
+    class Counting(Database):
+        lock_manager_type = CountingManager
 
     async def main() -> None:
         async with StoreEngine(SimulatedHost("db"), database=Counting) as store:
             database = store.database
-            assert isinstance(database, Counting)
+            locks = database.locks
+            assert isinstance(locks, CountingManager)
             hot = store.begin()
             await hot.put(b"hot", b"1")
             waiting = []
@@ -224,10 +230,10 @@ def test_looking_for_a_deadlock_costs_the_way_to_it_and_not_the_queues_beside_it
                 await holder.put(own, b"1")
                 waiting.append(asyncio.ensure_future(waiter.put(own, b"2")))
                 await asyncio.sleep(0)
-                before = database.steps
+                before = locks.steps
                 waiting.append(asyncio.ensure_future(holder.put(b"hot", b"2")))
                 await asyncio.sleep(0)
-                assert database.steps - before == 2  # itself, and who holds the hot key
+                assert locks.steps - before == 2  # itself, and who holds the hot key
             infos = await store.transactions()
             assert infos[-2].waits_for == [hot.id, *(info.id for info in infos[1:31:2])]
             for task in waiting:

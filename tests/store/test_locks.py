@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sdkit.store.deadlock import Deadlock, choose_victim, deadlock_error, find_cycle
-from sdkit.store.locks import LockTable
+from sdkit.store.locks import Kind, LockTable, Request
+from sdkit.store.ranges import just
 
 
 @dataclass(frozen=True)
@@ -19,55 +22,235 @@ class Owner:
 A, B, C = Owner(1), Owner(2), Owner(3)
 
 
-def table(holder: Owner, *queue: Owner) -> LockTable[Owner]:
-    locks: LockTable[Owner] = LockTable()
-    locks.holders[b"k"] = holder
-    for owner in queue:
-        locks.enqueue(owner, b"k")
+def write(owner: Owner, key: bytes = b"k") -> Request[Owner]:
+    return Request(owner, Kind.EXCLUSIVE, *just(key))
+
+
+def read(owner: Owner, key: bytes = b"k") -> Request[Owner]:
+    return Request(owner, Kind.SHARED, *just(key))
+
+
+def scan(owner: Owner, start: bytes, end: bytes | None) -> Request[Owner]:
+    return Request(owner, Kind.RANGE, start, end)
+
+
+def take(locks: LockTable[Owner], owner: Owner, key: bytes) -> bool:
+    if not locks.is_free(owner, key):
+        return False
+    locks.take_exclusive(owner, key)
+    return True
+
+
+def queued(locks: LockTable[Owner], *requests: Request[Owner]) -> None:
+    for request in requests:
+        locks.enqueue(request)
+
+
+def owners(requests: list[Request[Owner]]) -> list[Owner]:
+    return [request.owner for request in requests]
+
+
+def table(holder: Owner) -> LockTable[Owner]:
+    locks: LockTable[Owner] = LockTable(ranges=True)
+    assert take(locks, holder, b"k")
     return locks
 
 
 def test_a_lock_goes_to_whoever_asked_first() -> None:
-    locks = table(A, B, C)
-    assert locks.release(b"k") is B
-    assert locks.release(b"k") is C
-    assert locks.release(b"k") is None
+    locks = table(A)
+    queued(locks, write(B), write(C))
+    assert owners(locks.release(A, [b"k"])) == [B]
+    assert owners(locks.release(B, [b"k"])) == [C]
+    assert owners(locks.release(C, [b"k"])) == []
     assert b"k" not in locks.holders
 
 
 def test_a_waiter_waits_for_the_holder_and_those_before_it() -> None:
-    locks = table(A, B, C)
-    assert locks.waits_for(B, b"k", 9) == [A]
-    assert locks.waits_for(C, b"k", 9) == [A, B]
-    assert locks.waits_for(C, b"k", 1) == [A]
+    locks = table(A)
+    first, second = write(B), write(C)
+    queued(locks, first, second)
+    assert list(locks.before(first)) == [A]
+    assert list(locks.before(second)) == [A, B]
 
 
 def test_whoever_gives_up_leaves_the_others_in_order() -> None:
-    locks = table(A, B, C)
-    locks.withdraw(B, b"k")
-    assert locks.waits_for(C, b"k", 9) == [A]
-    locks.withdraw(C, b"k")
-    assert locks.release(b"k") is None
+    locks = table(A)
+    first, second = write(B), write(C)
+    queued(locks, first, second)
+    assert locks.withdraw(first) == []
+    assert list(locks.before(second)) == [A]
+    assert locks.withdraw(second) == []
+    assert locks.release(A, [b"k"]) == []
 
 
-@given(st.dictionaries(st.integers(0, 6), st.integers(0, 6)), st.integers(0, 6))
-def test_a_cycle_is_found_exactly_if_there_is_one(graph: dict[int, int], start: int) -> None:
-    owners = [Owner(number) for number in range(7)]
+def test_readers_share_a_key_and_a_writer_waits_for_all_of_them() -> None:
+    locks: LockTable[Owner] = LockTable(ranges=True)
+    assert locks.take_shared(read(A))
+    assert locks.take_shared(scan(B, b"a", b"m"))
+    assert not take(locks, C, b"k")
+    waiting = write(C)
+    queued(locks, waiting)
+    assert locks.release(A, []) == []
+    assert owners(locks.release(B, [])) == [C]
+
+
+def test_a_range_keeps_keys_out_that_do_not_exist() -> None:
+    locks: LockTable[Owner] = LockTable(ranges=True)
+    assert locks.take_shared(scan(A, b"a", b"m"))
+    assert not take(locks, B, b"l\xff")
+    assert take(locks, B, b"m")
+    assert take(locks, A, b"b"), "its own range is in nobody's way but others'"
+
+
+def test_a_reader_does_not_overtake_a_writer_that_waits() -> None:
+    locks: LockTable[Owner] = LockTable(ranges=True)
+    assert locks.take_shared(read(A))
+    queued(locks, write(B))
+    assert not locks.take_shared(read(C))
+    assert not locks.take_shared(scan(C, b"", None))
+
+
+def test_an_upgrade_goes_before_those_whom_its_own_lock_holds_back() -> None:
+    locks: LockTable[Owner] = LockTable(ranges=True)
+    assert locks.take_shared(read(A))
+    assert locks.take_shared(read(C))
+    queued(locks, write(B))
+    upgrade = write(A)
+    assert list(locks.before(upgrade)) == [C]
+    queued(locks, upgrade)
+    assert owners(locks.release(C, [])) == [A]
+    assert owners(locks.release(A, [b"k"])) == [B]
+
+
+def test_who_scans_passes_those_who_wait_for_what_it_has_written() -> None:
+    locks = table(A)
+    queued(locks, write(B))
+    assert locks.take_shared(scan(A, b"", None))
+
+
+def test_a_scan_that_leaves_lets_those_in_who_waited_behind_it() -> None:
+    locks = table(A)
+    waiting, behind = scan(B, b"", None), write(C, b"z")
+    queued(locks, waiting)
+    assert not take(locks, C, b"z")
+    queued(locks, behind)
+    assert owners(locks.withdraw(waiting)) == [C]
+
+
+OWNERS = [Owner(number) for number in range(5)]
+KEYS = [b"a", b"b", b"c"]
+BOUNDS = [b"", b"b", b"c", b"d"]
+asks = st.tuples(
+    st.sampled_from(OWNERS),
+    st.one_of(
+        st.tuples(st.just("write"), st.sampled_from(KEYS)),
+        st.tuples(st.just("read"), st.sampled_from(KEYS)),
+        st.tuples(st.just("scan"), st.sampled_from(BOUNDS), st.sampled_from([*BOUNDS[1:], None])),
+        st.tuples(st.just("end")),
+    ),
+)
+
+
+class Model:
+    """Plays requests on a table, and knows by itself what is held and who waits."""
+
+    def __init__(self) -> None:
+        self.locks: LockTable[Owner] = LockTable(ranges=True)
+        self.held: list[Request[Owner]] = []
+        self.waiting: dict[Owner, Request[Owner]] = {}
+
+    def ask(self, owner: Owner, request: Request[Owner]) -> None:
+        if request.kind is Kind.EXCLUSIVE:
+            taken = take(self.locks, owner, request.key)
+        else:
+            taken = self.locks.take_shared(request)
+        if taken:
+            self.held.append(request)
+            return
+        self.waiting[owner] = request
+        self.locks.enqueue(request)
+        while cycle := find_cycle(owner, self.waits_for):
+            everything = find_cycle(owner, self.really_waits_for)
+            assert everything
+            self.end(choose_victim(cycle))
+        assert not find_cycle(owner, self.really_waits_for), "a circle that nobody has found"
+
+    def waits_for(self, owner: Owner) -> list[Owner]:
+        return list(self.locks.waits_for(self.waiting[owner])) if owner in self.waiting else []
+
+    def really_waits_for(self, owner: Owner) -> list[Owner]:
+        return list(self.locks.before(self.waiting[owner])) if owner in self.waiting else []
+
+    def end(self, owner: Owner) -> None:
+        granted: list[Request[Owner]] = []
+        if owner in self.waiting:
+            granted += self.locks.withdraw(self.waiting.pop(owner))
+        mine = [each for each in self.held if each.owner is owner]
+        self.held = [each for each in self.held if each.owner is not owner]
+        keys = list(dict.fromkeys(each.key for each in mine if each.kind is Kind.EXCLUSIVE))
+        self.held += granted
+        granted = self.locks.release(owner, keys)
+        self.held += granted
+        self.waiting = {
+            other: request for other, request in self.waiting.items() if request not in self.held
+        }
+
+    def check(self) -> None:
+        for one in self.held:
+            for other in self.held:
+                assert one.owner is other.owner or not conflict(one, other)
+        for request in self.waiting.values():
+            assert next(self.locks.before(request), None) is not None, "it waits for nobody"
+
+
+def conflict(one: Request[Owner], other: Request[Owner]) -> bool:
+    return (one.kind is Kind.EXCLUSIVE and other.covers(one.key)) or (
+        other.kind is Kind.EXCLUSIVE and one.covers(other.key)
+    )
+
+
+@given(st.lists(asks, max_size=40))
+def test_no_two_conflict_nobody_waits_for_nobody_and_every_circle_is_found(
+    program: list[tuple[Owner, tuple[Any, ...]]],
+) -> None:
+    model = Model()
+    makers: dict[str, Callable[..., Request[Owner]]] = {"write": write, "read": read, "scan": scan}
+    for owner, (verb, *arguments) in program:
+        if owner in model.waiting:
+            continue
+        if verb == "end":
+            model.end(owner)
+        else:
+            model.ask(owner, makers[verb](owner, *arguments))
+        model.check()
+    for owner in [*OWNERS, *OWNERS]:
+        model.end(owner)
+    assert not model.held
+    assert not model.waiting
+    assert not model.locks.shared
+    assert not model.locks.holders
+
+
+@given(
+    st.dictionaries(st.integers(0, 6), st.sets(st.integers(0, 6), max_size=3)), st.integers(0, 6)
+)
+def test_a_cycle_is_found_exactly_if_there_is_one(graph: dict[int, set[int]], start: int) -> None:
+    everybody = [Owner(number) for number in range(7)]
     asked: list[int] = []
 
-    def waits_for(owner: Owner) -> Owner | None:
+    def waits_for(owner: Owner) -> list[Owner]:
         asked.append(owner.id)
-        return owners[graph[owner.id]] if owner.id in graph else None
+        return [everybody[number] for number in sorted(graph.get(owner.id, ()))]
 
-    reached, at = list[int](), graph.get(start)
-    while at is not None and at not in reached:
-        reached.append(at)
-        at = graph.get(at)
-    cycle = find_cycle(owners[start], waits_for)
+    reached, new = set[int](), set(graph.get(start, ()))
+    while new:
+        reached |= new
+        new = {at for number in new for at in graph.get(number, ())} - reached
+    cycle = find_cycle(everybody[start], waits_for)
     assert bool(cycle) == (start in reached)
     assert len(set(asked)) == len(asked), "it goes round in a circle that is not its own"
     for index, owner in enumerate(cycle):
-        assert waits_for(owner) is cycle[(index + 1) % len(cycle)]
+        assert cycle[(index + 1) % len(cycle)] in waits_for(owner)
 
 
 def test_the_youngest_gives_way() -> None:

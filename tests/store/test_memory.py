@@ -22,6 +22,7 @@ from sdkit.store import (
     StoreFull,
     Transaction,
 )
+from sdkit.store.isolation import RULES
 from sdkit.store.limits import LOCK_OVERHEAD_BYTES, WRITE_OVERHEAD_BYTES
 from sdkit.store.records import encode_commit
 from sdkit.store.transaction import MISSING
@@ -117,7 +118,7 @@ steps = st.lists(
 def test_the_count_is_what_there_is_and_no_record_is_larger(
     program: list[tuple[object, ...]],
 ) -> None:
-    transaction = CoreTransaction(1, READ_COMMITTED, read_only=False)
+    transaction = CoreTransaction(1, READ_COMMITTED, RULES[READ_COMMITTED], read_only=False)
     counted = 0
     for step in program:
         depth = len(transaction.savepoints)

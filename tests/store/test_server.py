@@ -220,8 +220,8 @@ def test_a_level_may_be_named_in_words_and_a_wrong_one_is_refused_at_begin() -> 
     async def test(server: StoreServer, store: StoreClient) -> None:
         for each in (store, server.engine):
             assert each.begin(isolation="read committed").isolation is Isolation.READ_COMMITTED  # type: ignore[arg-type]
-            with pytest.raises(InvalidArgument, match="isolation is 'serializable'"):
-                each.begin(isolation="serializable")  # type: ignore[arg-type]
+            with pytest.raises(InvalidArgument, match="isolation is 'serial'; it must be one of"):
+                each.begin(isolation="serial")  # type: ignore[arg-type]
 
     with_store(test)
 

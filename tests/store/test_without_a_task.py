@@ -34,7 +34,7 @@ def test_a_try_changes_nothing_where_it_would_have_to_wait(method: str) -> None:
             assert not TRIES[method](other, b"a")
             assert (await store.transactions(), store.gauges()["store.uncommitted_bytes"]) == before
             await holder.rollback()
-            assert not store.database.woken
+            assert not store.database.locks.woken
             assert TRIES[method](other, b"a")
             assert TRIES[method](other, b"a"), "it holds the lock already"
             await other.commit()

@@ -6,18 +6,20 @@ is overridden: the rule that it stands for is missing, everything else works.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final, Literal, NamedTuple
 
+from sdkit.store.admission import Admission
 from sdkit.store.database import Database
-from sdkit.store.locks import LockTable
+from sdkit.store.isolation import SerializationFailure
+from sdkit.store.lock_manager import LockManager
 from sdkit.store.scan import Cursor
 from sdkit.store.transaction import State, Transaction
 from sdkit.store.vacuum import Vacuum
 from sdkit.store.versions import Versions
+from sdkit.without import isolation
 from sdkit.without import store as without
 
-Part = Literal["one_session", "sessions", "instant_of_commit"]
+Part = Literal["one_session", "sessions", "instant_of_commit", "locking", "optimistic"]
 
 
 class Mutant(NamedTuple):
@@ -146,39 +148,24 @@ class PublishesInReverse(Database):
             self.publish_one(*entry)
 
 
-class ImpatientLocks(LockTable[Transaction]):
-    def take_next(self, queue: deque[Transaction]) -> Transaction:
-        return queue.pop()
-
-
-class GivesLocksToTheLatecomer(Database):
-    """The last one to ask gets the lock first."""
-
-    lock_table_type = ImpatientLocks
-
-
-class LetsEverybodyWrite(Database):
-    """A dirty write: nobody waits for a lock that is held."""
-
-    def acquire(self, transaction: Transaction, key: bytes) -> bool:
-        self.read_position(transaction)
-        self.check_first_updater(transaction, key)
-        return True
-
-
 class KeepsLocksForEver(Database):
     """A rolled back transaction does not give its locks up."""
 
     def rollback(self, transaction: Transaction) -> None:
         transaction.locks.clear()
+        transaction.lock_bytes = 0
         super().rollback(transaction)
+
+
+class AnxiousLockManager(LockManager):
+    def find_deadlock(self, transaction: Transaction) -> list[Transaction]:
+        return [transaction] if transaction.request is not None else []
 
 
 class SeesDeadlocksEverywhere(Database):
     """Takes every wait for a deadlock."""
 
-    def find_deadlock(self, transaction: Transaction) -> list[Transaction]:
-        return [transaction] if transaction.waits_for_key is not None else []
+    lock_manager_type = AnxiousLockManager
 
 
 class LetsTheDeadGoOn(Database):
@@ -190,11 +177,39 @@ class LetsTheDeadGoOn(Database):
         return super().begin_commit(transaction)
 
 
+class GenerousAdmission(Admission):
+    def check_lock(self, transaction: Transaction, key: bytes) -> None:
+        transaction.check_usable()
+
+
 class WritesThoughReadOnly(Database):
     """Nobody looks whether a transaction may write."""
 
-    def check_lock(self, transaction: Transaction, key: bytes) -> None:
-        self.check_usable(transaction)
+    admission_type = GenerousAdmission
+
+
+class ReadsOnlyWhatIsCommitted(Database):
+    """Read uncommitted is read committed."""
+
+    def read_uncommitted(self, key: bytes) -> bytes | None:
+        return self.versions.read(key, self.visible)
+
+
+class AbortsWhoeverReads(Database):
+    """Whoever has read anything cannot commit what it has written."""
+
+    def check_commit(self, transaction: Transaction) -> SerializationFailure | None:
+        assert transaction.tracked is not None
+        if transaction.writes and self.conflicts.reads.count(transaction.tracked):
+            return SerializationFailure("has read")
+        return None
+
+
+class DeletesWithoutLooking(Database):
+    """That a delete has found nothing is not noted."""
+
+    def delete(self, transaction: Transaction, key: bytes) -> None:
+        self.write(transaction, key, None)
 
 
 MUTANTS: Final[list[Mutant]] = [
@@ -246,11 +261,37 @@ MUTANTS: Final[list[Mutant]] = [
         "test_commits_become_visible_in_the_order_of_the_log",
     ),
     Mutant(without.AbortsWhatIsCommitting, "instant_of_commit", "test_no_time_out_reaches_it"),
-    Mutant(GivesLocksToTheLatecomer, "sessions", "test_locks_are_given_in_the_order_of_asking"),
-    Mutant(LetsEverybodyWrite, "sessions", "test_a_key_has_one_writer_at_a_time"),
+    Mutant(
+        isolation.GivesLocksToTheLatecomer,
+        "sessions",
+        "test_locks_are_given_in_the_order_of_asking",
+    ),
+    Mutant(isolation.LetsEverybodyWrite, "sessions", "test_a_key_has_one_writer_at_a_time"),
     Mutant(KeepsLocksForEver, "sessions", "test_nobody_waits_for_nobody"),
     Mutant(without.NeverLooksForDeadlocks, "sessions", "test_a_deadlock_is_broken"),
     Mutant(SeesDeadlocksEverywhere, "sessions", "test_nobody_is_aborted_without_a_reason"),
     Mutant(LetsTheDeadGoOn, "one_session", "test_a_transaction_is_of_no_use_after_its_end"),
     Mutant(WritesThoughReadOnly, "one_session", "test_what_it_refuses_changes_nothing"),
+    Mutant(ReadsOnlyWhatIsCommitted, "sessions", "test_read_uncommitted_reads_what_is_there"),
+    Mutant(isolation.LocksNoRanges, "locking", "test_there_is_an_order_for_ranges"),
+    Mutant(isolation.GivesReadLocksUpAtOnce, "locking", "test_there_is_an_order_for_keys"),
+    Mutant(
+        isolation.UpgradesStandInLine,
+        "locking",
+        "test_who_has_read_a_key_writes_it_before_those_who_wait_for_that",
+    ),
+    Mutant(isolation.LetsEverybodyWrite, "locking", "test_there_is_an_order_for_keys"),
+    Mutant(without.NeverLooksForDeadlocks, "locking", "test_all_come_to_an_end"),
+    Mutant(AbortsWhoeverReads, "optimistic", "test_who_overlaps_with_nobody_is_never_aborted"),
+    Mutant(KeepsLocksForEver, "locking", "test_nobody_waits_for_nobody"),
+    Mutant(isolation.ForgetsWhoHasRead, "optimistic", "test_there_is_an_order_for_keys"),
+    Mutant(isolation.ForgetsWhatIsOverwritten, "optimistic", "test_there_is_an_order_for_keys"),
+    Mutant(isolation.CommitsWithoutALook, "optimistic", "test_there_is_an_order_for_ranges"),
+    Mutant(
+        isolation.TrustsThoseWhoOnlyRead,
+        "optimistic",
+        "test_a_report_does_not_see_what_no_order_passes_through",
+    ),
+    Mutant(isolation.ForgetsTheCommitted, "optimistic", "test_there_is_an_order_for_many"),
+    Mutant(DeletesWithoutLooking, "optimistic", "test_there_is_an_order_for_many"),
 ]

@@ -1,0 +1,156 @@
+"""Lock manager: who gets a lock, who waits for it, and who has to give way.
+
+`sdkit.store.locks` is a table and knows what conflicts. Here transactions come
+in: they are ACTIVE or WAITING, have limits, and can be aborted.
+
+    take_...           the lock is held, unless somebody is in the way
+    begin_to_wait      stand in the queue: the moment at which a deadlock can
+                       close, so it is looked for here and nowhere else
+    release            at the end of a transaction; who waited is in `woken`
+
+Strict two-phase locking: no lock is given up before the transaction ends, and the
+end of one that commits is when it is durable. So whoever gets a lock finds
+nothing under it that may still be taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import ClassVar, Final
+
+from sdkit.errors import SdkitError
+from sdkit.store.config import StoreConfig
+from sdkit.store.deadlock import choose_victim, deadlock_error, find_cycle
+from sdkit.store.locks import Kind, LockTable, Request, lock_timeout
+from sdkit.store.ranges import just
+from sdkit.store.transaction import State, Transaction
+from sdkit.trace import event
+
+
+class LockManager:
+    """The locks of all transactions of one store.
+
+    Args:
+        config: which levels there are, and how long one waits.
+        abort: ends a transaction with an error.
+    """
+
+    table_type: ClassVar[type[LockTable[Transaction]]] = LockTable
+
+    def __init__(
+        self, config: StoreConfig, abort: Callable[[Transaction, SdkitError], None]
+    ) -> None:
+        self.table: Final = self.table_type(ranges=config.serializable == "locking")
+        self.holders: Final = self.table.holders
+        self.bytes = 0  # memory of all locks
+        self.woken: Final[list[tuple[Transaction, SdkitError | None]]] = []
+        """Who waits no more: with the lock (None), or aborted with the error."""
+        self._limit_s: Final = config.lock_wait_timeout_s
+        self._abort: Final = abort
+
+    # Taking
+
+    def take_exclusive(self, transaction: Transaction, key: bytes) -> None:
+        """Take the exclusive lock of ``key``, for which nobody is in the way."""
+        if self.holders.get(key) is not transaction:
+            self.table.take_exclusive(transaction, key)
+            self.bytes += transaction.add_lock(key)
+
+    def take_shared(self, transaction: Transaction, key: bytes) -> bool:
+        """Take a shared lock of ``key`` unless somebody is in the way (False)."""
+        if self.holders.get(key) is transaction or self.table.shared.has(transaction, key):
+            return True
+        return self._take(Request(transaction, Kind.SHARED, *just(key)))
+
+    def take_range(self, transaction: Transaction, start: bytes, end: bytes | None) -> bool:
+        """Take a shared lock of a range unless somebody is in the way (False)."""
+        return self._take(Request(transaction, Kind.RANGE, start, end))
+
+    def _take(self, request: Request[Transaction]) -> bool:
+        taken = self.table.take_shared(request)
+        if taken:
+            self._count(request)
+        return taken
+
+    def _count(self, request: Request[Transaction]) -> None:
+        transaction = request.owner
+        if request.kind is Kind.EXCLUSIVE:
+            self.bytes += transaction.add_lock(request.key)
+        else:
+            size = len(request.key) + len(request.end or b"")
+            count = self.table.shared.count(transaction)
+            self.bytes += transaction.count_shared(count, size)
+
+    # Waiting
+
+    def begin_to_wait(self, request: Request[Transaction]) -> None:
+        """Stand in the queue.
+
+        Raises:
+            Deadlock: this transaction would wait for itself, and is the victim.
+        """
+        transaction = request.owner
+        transaction.state = State.WAITING
+        transaction.request = request
+        self.table.enqueue(request)
+        holder = next(self.table.before(request))
+        event("store.wait", transaction=transaction.id, key=request.key, holder=holder.id)
+        while cycle := self.find_deadlock(transaction):
+            victim = choose_victim(cycle)
+            steps = [(each.id, each.request.key if each.request else b"") for each in cycle]
+            error = deadlock_error(victim.id, steps)
+            event("store.deadlock", victim=victim.id, cycle=tuple(each.id for each in cycle))
+            self._abort(victim, error)
+            if victim is transaction:
+                raise transaction.refusal()
+
+    def find_deadlock(self, transaction: Transaction) -> list[Transaction]:
+        """The cycle that this transaction has closed by beginning to wait; empty if none."""
+        return find_cycle(transaction, self.waits_for)
+
+    def waits_for(self, transaction: Transaction) -> Iterable[Transaction]:
+        """Whom it waits for: enough of them to find every circle."""
+        return () if transaction.request is None else self.table.waits_for(transaction.request)
+
+    def before(self, transaction: Transaction, most: int) -> list[Transaction]:
+        """Everybody whom it waits for, the first ``most``: who holds the lock, who asked earlier.
+
+        No more: everybody's whole list, of a queue of n, would be n squared.
+        """
+        if transaction.request is None:
+            return []
+        return list(dict.fromkeys(islice(self.table.before(transaction.request), most)))
+
+    def time_out_wait(self, transaction: Transaction) -> None:
+        """It has waited for ``lock_wait_timeout_s``: abort it, unless the lock has just come."""
+        request = transaction.request
+        if request is not None:
+            holder = next(self.table.before(request)).id
+            self._abort(
+                transaction, lock_timeout(transaction.id, request.key, holder, self._limit_s)
+            )
+
+    def withdraw(self, transaction: Transaction) -> None:
+        """Leave the queue without the lock, if it stands in one."""
+        request, transaction.request = transaction.request, None
+        if request is not None:
+            self._wake(self.table.withdraw(request))
+
+    # Giving up
+
+    def release(self, transaction: Transaction) -> None:
+        """Give up all locks, to whoever asked first."""
+        if transaction.locks or transaction.lock_bytes:
+            self.bytes -= transaction.lock_bytes
+            granted = self.table.release(transaction, transaction.locks)
+            transaction.locks.clear()
+            transaction.lock_bytes = 0
+            if granted:
+                self._wake(granted)
+
+    def _wake(self, granted: list[Request[Transaction]]) -> None:
+        for request in granted:
+            request.owner.request = None
+            self._count(request)
+            self.woken.append((request.owner, None))

@@ -61,11 +61,11 @@ def _print(console: Console, result: Result) -> None:
             "" if figure.ratio_to_best_peer is None else f"{figure.ratio_to_best_peer:.2f}",
         )
     console.print(table)
-    for bar, value, met in result.reached:
+    for name, bar, value, met in result.reached:
         sign = "<=" if bar.at_most else ">="
         word = "[green]reached[/]" if met else "[red]missed[/]"
         asked = f"{bar.ratio} x {bar.against}" if bar.against else f"{bar.ratio} {result.work.unit}"
-        console.print(f"  {word}: {value:.2f} {sign} {asked}")
+        console.print(f"  {word}: {value:.2f} {sign} {asked} ({name})")
     if result.unsteady:
         console.print(f"  [yellow]does not count[/]: {result.unsteady}")
     if result.work.skipped:

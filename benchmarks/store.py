@@ -18,21 +18,29 @@ import threading
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgpack
 
 from benchmarks import store_memory, store_tcp, store_turns
 from benchmarks.harness import Bar, Contender, Work
 from sdkit.host import Host
-from sdkit.store import StoreConfig, StoreEngine
-from sdkit.store.config import Durability
+from sdkit.store import Isolation, StoreConfig, StoreEngine
+from sdkit.store.config import Durability, Serializable
 
 KEYS = 10_000
 VALUE = b"x" * 100
 SECONDS = 0.7
 RECORDS = 100_000
+Level: TypeAlias = tuple[Isolation, Serializable]
+REPEATABLE_READ: Level = (Isolation.REPEATABLE_READ, "optimistic")
+LEVELS: dict[str, Level] = {
+    "repeatable read": REPEATABLE_READ,
+    "serializable (optimistic)": (Isolation.SERIALIZABLE, "optimistic"),
+    "serializable (locking)": (Isolation.SERIALIZABLE, "locking"),
+}
 key_of = [b"key-%012d" % number for number in range(KEYS)]
 
 
@@ -43,7 +51,7 @@ def table() -> list[Work]:
             "transactions/s",
             "more",
             [
-                Contender("sdkit", "ours", lambda: _updates("sync", tasks=8)),
+                Contender("sdkit", "ours", lambda: updates("sync", tasks=8)),
                 Contender("SQLite WAL FULL, 8 threads", "peer", _sqlite_durable),
                 Contender("dict + record + fdatasync per 8", "limit", lambda: _log(per_sync=8)),
             ],
@@ -55,7 +63,7 @@ def table() -> list[Work]:
             "transactions/s",
             "more",
             [
-                Contender("sdkit", "ours", lambda: _updates("sync", tasks=1)),
+                Contender("sdkit", "ours", lambda: updates("sync", tasks=1)),
                 Contender("dict + record + fdatasync", "limit", lambda: _log(per_sync=1)),
             ],
             [Bar("limit", 0.45)],
@@ -66,7 +74,7 @@ def table() -> list[Work]:
             "transactions/s",
             "more",
             [
-                Contender("sdkit", "ours", lambda: _updates("none", tasks=1)),
+                Contender("sdkit", "ours", lambda: updates("none", tasks=1)),
                 Contender("SQLite :memory:", "peer", _sqlite_updates),
             ],
             [Bar("best peer", 0.4)],
@@ -76,7 +84,7 @@ def table() -> list[Work]:
             "reads/s",
             "more",
             [
-                Contender("sdkit", "ours", _reads),
+                Contender("sdkit", "ours", reads),
                 Contender("SQLite :memory:", "peer", _sqlite_reads),
                 Contender("dict", "limit", _dict_reads),
             ],
@@ -92,6 +100,7 @@ def table() -> list[Work]:
             ],
             [Bar("best peer", 1.0)],
         ),
+        *_levels(),
         *store_tcp.works(),
         Work(
             "recovery, records replayed per second",
@@ -108,15 +117,63 @@ def table() -> list[Work]:
     ]
 
 
+def _levels() -> list[Work]:
+    """The price of each level, on work that never conflicts."""
+    serializable = LEVELS["serializable (optimistic)"]
+    return [
+        Work(
+            "durable update transactions, embedded, 8 at once: repeatable read, "
+            "serializable (optimistic), serializable (locking)",
+            "transactions/s",
+            "more",
+            [
+                *_at_each_level(lambda level: updates("sync", tasks=8, level=level)),
+                Contender("dict + record + fdatasync per 8", "limit", lambda: _log(per_sync=8)),
+            ],
+            [Bar("limit", 0.4)],
+            limit_rate_min=2_000 * 8,
+        ),
+        Work(
+            "update transactions, durability none, embedded: serializable (optimistic), "
+            "serializable (locking)",
+            "transactions/s",
+            "more",
+            [
+                *_at_each_level(lambda level: updates("none", tasks=1, level=level)),
+                Contender("SQLite :memory:", "peer", _sqlite_updates),
+            ],
+            [Bar("best peer", 0.4)],
+        ),
+        Work(
+            "point reads inside one transaction, serializable (optimistic)",
+            "reads/s",
+            "more",
+            [
+                Contender("sdkit", "ours", lambda: reads(serializable)),
+                Contender("SQLite :memory:", "peer", _sqlite_reads),
+                Contender("dict", "limit", _dict_reads),
+            ],
+            [Bar("best peer", 1.2)],
+        ),
+    ]
+
+
+def _at_each_level(measure: Callable[[Level], float]) -> list[Contender]:
+    return [Contender(name, "ours", partial(measure, level)) for name, level in LEVELS.items()]
+
+
 # Ours
 
 
 def _with_store(
-    durability: Durability, main: Callable[[StoreEngine], Coroutine[Any, Any, float]]
+    durability: Durability,
+    main: Callable[[StoreEngine], Coroutine[Any, Any, float]],
+    serializable: Serializable = "optimistic",
 ) -> float:
     async def run(directory: str) -> float:
         with Host.local("bench", directory) as host:
-            async with StoreEngine(host, StoreConfig(durability=durability)) as store:
+            config = StoreConfig(durability=durability, serializable=serializable)
+            async with StoreEngine(host, config) as store:
                 for start in range(0, KEYS, 1_000):
                     async with store.begin() as transaction:
                         for key in key_of[start : start + 1_000]:
@@ -127,7 +184,10 @@ def _with_store(
         return asyncio.run(run(directory))
 
 
-def _updates(durability: Durability, *, tasks: int) -> float:
+def updates(durability: Durability, *, tasks: int, level: Level = REPEATABLE_READ) -> float:
+    """Update transactions a second."""
+    isolation, serializable = level
+
     async def main(store: StoreEngine) -> float:
         done = 0
         end = time.perf_counter() + SECONDS
@@ -138,7 +198,7 @@ def _updates(durability: Durability, *, tasks: int) -> float:
             mine = key_of[seed::tasks]
             choose = random.Random(seed).randrange
             while time.perf_counter() < end:
-                transaction = store.begin()
+                transaction = store.begin(isolation=isolation)
                 key = mine[choose(len(mine))]
                 value = await transaction.get(key)
                 await transaction.put(key, (value or b"")[1:] + b"y")
@@ -148,7 +208,7 @@ def _updates(durability: Durability, *, tasks: int) -> float:
         await _together(client(seed) for seed in range(tasks))
         return done / SECONDS
 
-    return _with_store(durability, main)
+    return _with_store(durability, main, serializable)
 
 
 async def _together(clients: Any) -> None:
@@ -157,13 +217,16 @@ async def _together(clients: Any) -> None:
             group.create_task(client)
 
 
-def _reads() -> float:
+def reads(level: Level = REPEATABLE_READ) -> float:
+    """Point reads a second, in one transaction."""
+    isolation, serializable = level
+
     async def main(store: StoreEngine) -> float:
         keys = random.Random(1).choices(key_of, k=1_000)
-        async with store.begin() as transaction:
+        async with store.begin(isolation=isolation) as transaction:
             return await _rate(1_000, lambda: _get_each(transaction.get, keys))
 
-    return _with_store("none", main)
+    return _with_store("none", main, serializable)
 
 
 async def _get_each(get: Callable[[bytes], Awaitable[bytes | None]], keys: list[bytes]) -> None:

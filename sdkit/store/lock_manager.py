@@ -23,7 +23,6 @@ from sdkit.errors import SdkitError
 from sdkit.store.config import StoreConfig
 from sdkit.store.deadlock import choose_victim, deadlock_error, find_cycle
 from sdkit.store.locks import Kind, LockTable, Request, lock_timeout
-from sdkit.store.ranges import just
 from sdkit.store.transaction import State, Transaction
 from sdkit.trace import event
 
@@ -61,26 +60,23 @@ class LockManager:
         """Take a shared lock of ``key`` unless somebody is in the way (False)."""
         if self.holders.get(key) is transaction or self.table.shared.has(transaction, key):
             return True
-        return self._take(Request(transaction, Kind.SHARED, *just(key)))
+        taken = self.table.take_shared(transaction, key)
+        if taken:
+            self.bytes += transaction.add_shared(key)
+        return taken
 
     def take_range(self, transaction: Transaction, start: bytes, end: bytes | None) -> bool:
         """Take a shared lock of a range unless somebody is in the way (False)."""
-        return self._take(Request(transaction, Kind.RANGE, start, end))
-
-    def _take(self, request: Request[Transaction]) -> bool:
-        taken = self.table.take_shared(request)
+        taken = self.table.take(Request(transaction, Kind.RANGE, start, end))
         if taken:
-            self._count(request)
+            self._count_range(transaction, start, end)
         return taken
 
-    def _count(self, request: Request[Transaction]) -> None:
-        transaction = request.owner
-        if request.kind is Kind.EXCLUSIVE:
-            self.bytes += transaction.add_lock(request.key)
-        else:
-            size = len(request.key) + len(request.end or b"")
-            count = self.table.shared.count(transaction)
-            self.bytes += transaction.count_shared(count, size)
+    def _count_range(self, transaction: Transaction, start: bytes, end: bytes | None) -> None:
+        # What joins a range that it has already takes nothing more.
+        if len(self.table.shared.ranges[transaction]) > transaction.shared_ranges:
+            transaction.shared_ranges += 1
+            self.bytes += transaction.add_shared(start + (end or b""))
 
     # Waiting
 
@@ -152,5 +148,11 @@ class LockManager:
     def _wake(self, granted: list[Request[Transaction]]) -> None:
         for request in granted:
             request.owner.request = None
-            self._count(request)
+            match request.kind:
+                case Kind.EXCLUSIVE:
+                    self.bytes += request.owner.add_lock(request.key)
+                case Kind.SHARED:
+                    self.bytes += request.owner.add_shared(request.key)
+                case Kind.RANGE:
+                    self._count_range(request.owner, request.key, request.end)
             self.woken.append((request.owner, None))

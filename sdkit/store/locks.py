@@ -106,8 +106,10 @@ class LockTable(Generic[Owner]):
     def is_free(self, owner: Owner, key: bytes) -> bool:
         """Is nobody in the way of an exclusive lock of ``key``? O(1) where nobody reads."""
         holder = self.holders.get(key)
-        if holder is not None or not (self.shared or self._scans):
-            return holder is None or holder is owner
+        if holder is not None:
+            return holder is owner
+        if key not in self._queues and not self._scans:
+            return not self.shared.has_other(owner, key)
         request = Request(owner, Kind.EXCLUSIVE, *just(key))
         request.asked = self._place(request)
         return next(self.before(request), None) is None
@@ -116,7 +118,14 @@ class LockTable(Generic[Owner]):
         """Take the exclusive lock of ``key``, which is free."""
         self.holders[key] = owner
 
-    def take_shared(self, request: Request[Owner]) -> bool:
+    def take_shared(self, owner: Owner, key: bytes) -> bool:
+        """Take the shared lock of ``key`` if nobody is in the way."""
+        if key not in self.holders and key not in self._queues:
+            self.shared.add_key(owner, key)
+            return True
+        return self.take(Request(owner, Kind.SHARED, *just(key)))
+
+    def take(self, request: Request[Owner]) -> bool:
         """Take a shared lock, on a key or a range, if nobody is in the way."""
         if next(self.before(request), None) is not None:
             return False
@@ -229,15 +238,17 @@ class LockTable(Generic[Owner]):
         Returns the requests that are granted by this, in order of granting.
         O(locks given up) where nobody waits.
         """
-        freed = keys
         for key in keys:
             del self.holders[key]
-        if self.shared:
-            freed = keys + self.shared.keys(owner)
-            for start, end in self.shared.ranges.get(owner, ()):
-                freed = freed + self._within(self._queues, Request(owner, Kind.RANGE, start, end))
-            self.shared.forget(owner)
+        freed = [*keys, *self._held_back_by(owner)] if self._queues or self._scans else []
+        self.shared.forget(owner)
         return self._grant_next(freed) if self._queues or self._scans else []
+
+    def _held_back_by(self, owner: Owner) -> Iterator[bytes]:
+        """The keys that somebody may wait for because ``owner`` shares them."""
+        yield from self.shared.keys(owner)
+        for start, end in self.shared.ranges.get(owner, ()):
+            yield from self._within(self._queues, Request(owner, Kind.RANGE, start, end))
 
     def withdraw(self, request: Request[Owner]) -> list[Request[Owner]]:
         """Leave the queue without the lock. Returns the requests that are granted by this.

@@ -71,7 +71,15 @@ class Tracked:
         read_only: was it begun so, or has it ended without a write?
     """
 
-    __slots__ = ("earliest_out", "first_position", "number", "position", "read_only", "snapshot")
+    __slots__ = (
+        "earliest_out",
+        "first_position",
+        "marks",
+        "number",
+        "position",
+        "read_only",
+        "snapshot",
+    )
 
     def __init__(self, number: int, snapshot: int, read_only: bool) -> None:
         self.number: Final = number
@@ -79,6 +87,7 @@ class Tracked:
         self.read_only = read_only
         self.position = NEVER  # of its commit
         self.first_position = NEVER  # the same; of several that were made one, the first one's
+        self.marks = 0  # what it has left behind when it committed
         self.earliest_out = NEVER  # of those that have overwritten what it read, the first commit
 
 
@@ -87,10 +96,10 @@ class Conflicts:
 
     def __init__(self) -> None:
         self.reads: Final[Accesses[Tracked]] = Accesses()
-        self._writes: Final[Accesses[Tracked]] = Accesses(in_order=True)  # of committed ones
+        self._writes: Final[Accesses[Tracked]] = Accesses()  # of committed ones
         self._active: Final[dict[Tracked, None]] = {}  # in the order of their snapshots
         self._committed: Final[deque[Tracked]] = deque()  # in the order of the log
-        self._marks = 0  # entries of committed ones
+        self.marks = 0  # entries of committed ones
         self._end = 0  # the newest position
 
     def begin(self, number: int, snapshot: int, read_only: bool) -> Tracked:
@@ -105,9 +114,10 @@ class Conflicts:
         """It reads ``key``. Returns why it must not, if so. O(concurrent writers of the key)."""
         if self.reads.add_key(reader, key) > MARKS_MAX:
             self.reads.coarsen(reader, COARSE_RANGES)
-        for writer in self._writes.owners(key):
-            if error := self.overwritten(reader, writer, key):
-                return error
+        if self._committed:
+            for writer in self._writes.owners(key):
+                if error := self.overwritten(reader, writer, key):
+                    return error
         return None
 
     def read_range(
@@ -190,8 +200,8 @@ class Conflicts:
             for start, end in coarse(keys, COARSE_RANGES):
                 self._writes.add_range(tracked, start, end)
         self._committed.append(tracked)
-        self._marks += self._count(tracked)
-        if self._marks > MARKS_MAX:
+        self._count(tracked)
+        if self.marks > MARKS_MAX:
             self._coarsen()
 
     def missed(self, reader: Tracked, writer: Tracked) -> None:
@@ -227,17 +237,18 @@ class Conflicts:
         heir.position = older[-1].position
         heir.first_position = older[0].first_position
         heir.earliest_out = min(each.earliest_out for each in older)
-        self._marks -= sum(map(self._count, older))
+        self.marks -= sum(each.marks for each in older)
         for accesses in (self.reads, self._writes):
             accesses.inherit(heir, older)
             accesses.coarsen(heir, COARSE_RANGES)
         self._committed.appendleft(heir)
-        self._marks += self._count(heir)
+        self._count(heir)
 
     def _drop(self, tracked: Tracked) -> None:
-        self._marks -= self._count(tracked)
+        self.marks -= tracked.marks
         self.reads.forget(tracked)
         self._writes.forget(tracked)
 
-    def _count(self, tracked: Tracked) -> int:
-        return self.reads.count(tracked) + self._writes.count(tracked)
+    def _count(self, tracked: Tracked) -> None:
+        tracked.marks = self.reads.count(tracked) + self._writes.count(tracked)
+        self.marks += tracked.marks

@@ -27,6 +27,8 @@ MEANINGS: Final = {
     "store.transactions_waiting": "Open transactions that wait for a lock.",
     "store.transactions_committing": "Open transactions whose commit is in the log.",
     "store.oldest_transaction_s": "Age of the oldest open transaction in seconds.",
+    "store.conflict_marks": "What committed serializable (optimistic) transactions have read and "
+    "written, as long as it matters: entries, and coarser ones beyond a bound.",
     "store.log_bytes": "Bytes of log since the last snapshot: what a restart reads.",
     "store.failed": "1 after the disk has failed and writes are refused, else 0.",
 }
@@ -93,5 +95,6 @@ def gauges(database: Database, now_s: float) -> dict[str, float]:
         "store.transactions": len(transactions),
         "store.transactions_waiting": sum(t.request is not None for t in transactions),
         "store.transactions_committing": len(database.committing),
+        "store.conflict_marks": database.conflicts.marks,
         "store.oldest_transaction_s": 0.0 if first is None else now_s - first.began_s,
     }

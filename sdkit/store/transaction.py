@@ -129,7 +129,7 @@ class Transaction:
         "request",
         "rules",
         "savepoints",
-        "shared_locks",
+        "shared_ranges",
         "snapshot",
         "state",
         "tracked",
@@ -147,7 +147,7 @@ class Transaction:
         self.writes: Final[dict[bytes, bytes | None]] = {}  # None: delete
         self.write_bytes = 0
         self.locks: Final[list[bytes]] = []  # exclusive ones
-        self.shared_locks = 0
+        self.shared_ranges = 0  # shared locks on ranges
         self.lock_bytes = 0  # of all of them
         self.request: Request[Transaction] | None = None  # while it stands in a queue
         self.tracked: Tracked | None = None  # from the first statement on, if the level asks for it
@@ -223,14 +223,9 @@ class Transaction:
         self.lock_bytes += grown
         return grown
 
-    def count_shared(self, count: int, key_bytes: int) -> int:
-        """Note how many shared locks there are now. Returns the memory that new ones take.
-
-        Args:
-            key_bytes: size of the keys of the latest one.
-        """
-        grown = max(0, count - self.shared_locks) * (LOCK_OVERHEAD_BYTES + key_bytes)
-        self.shared_locks = count
+    def add_shared(self, key: bytes) -> int:
+        """Note a shared lock, whose keys together are ``key``. Returns the memory that it takes."""
+        grown = LOCK_OVERHEAD_BYTES + len(key)
         self.lock_bytes += grown
         return grown
 

@@ -85,8 +85,8 @@ def test_whoever_gives_up_leaves_the_others_in_order() -> None:
 
 def test_readers_share_a_key_and_a_writer_waits_for_all_of_them() -> None:
     locks: LockTable[Owner] = LockTable(ranges=True)
-    assert locks.take_shared(read(A))
-    assert locks.take_shared(scan(B, b"a", b"m"))
+    assert locks.take(read(A))
+    assert locks.take(scan(B, b"a", b"m"))
     assert not take(locks, C, b"k")
     waiting = write(C)
     queued(locks, waiting)
@@ -96,7 +96,7 @@ def test_readers_share_a_key_and_a_writer_waits_for_all_of_them() -> None:
 
 def test_a_range_keeps_keys_out_that_do_not_exist() -> None:
     locks: LockTable[Owner] = LockTable(ranges=True)
-    assert locks.take_shared(scan(A, b"a", b"m"))
+    assert locks.take(scan(A, b"a", b"m"))
     assert not take(locks, B, b"l\xff")
     assert take(locks, B, b"m")
     assert take(locks, A, b"b"), "its own range is in nobody's way but others'"
@@ -104,16 +104,16 @@ def test_a_range_keeps_keys_out_that_do_not_exist() -> None:
 
 def test_a_reader_does_not_overtake_a_writer_that_waits() -> None:
     locks: LockTable[Owner] = LockTable(ranges=True)
-    assert locks.take_shared(read(A))
+    assert locks.take(read(A))
     queued(locks, write(B))
-    assert not locks.take_shared(read(C))
-    assert not locks.take_shared(scan(C, b"", None))
+    assert not locks.take(read(C))
+    assert not locks.take(scan(C, b"", None))
 
 
 def test_an_upgrade_goes_before_those_whom_its_own_lock_holds_back() -> None:
     locks: LockTable[Owner] = LockTable(ranges=True)
-    assert locks.take_shared(read(A))
-    assert locks.take_shared(read(C))
+    assert locks.take(read(A))
+    assert locks.take(read(C))
     queued(locks, write(B))
     upgrade = write(A)
     assert list(locks.before(upgrade)) == [C]
@@ -125,7 +125,7 @@ def test_an_upgrade_goes_before_those_whom_its_own_lock_holds_back() -> None:
 def test_who_scans_passes_those_who_wait_for_what_it_has_written() -> None:
     locks = table(A)
     queued(locks, write(B))
-    assert locks.take_shared(scan(A, b"", None))
+    assert locks.take(scan(A, b"", None))
 
 
 def test_a_scan_that_leaves_lets_those_in_who_waited_behind_it() -> None:
@@ -163,7 +163,7 @@ class Model:
         if request.kind is Kind.EXCLUSIVE:
             taken = take(self.locks, owner, request.key)
         else:
-            taken = self.locks.take_shared(request)
+            taken = self.locks.take(request)
         if taken:
             self.held.append(request)
             return

@@ -1,0 +1,156 @@
+"""Dangerous structures are found, and what is remembered for that is bounded."""
+
+from __future__ import annotations
+
+import pytest
+
+from sdkit.sim.loop import run
+from sdkit.store import Isolation, SerializationFailure
+from sdkit.store.optimistic import COARSE_RANGES, MARKS_MAX, NEVER, Conflicts, Tracked
+from tests.store.stores import engine_on
+
+SERIALIZABLE = Isolation.SERIALIZABLE
+
+
+def committed(conflicts: Conflicts, reads: list[bytes], writes: list[bytes], at: int) -> Tracked:
+    """A transaction that began after the commit before ``at``, and is committed there."""
+    tracked = conflicts.begin(at, at - 1, read_only=False)
+    for key in reads:
+        assert conflicts.read(tracked, key) is None
+    assert conflicts.check_commit(tracked, writes) is None
+    conflicts.committed(tracked, writes, at)
+    return tracked
+
+
+def test_write_skew_is_a_pivot_between_one_transaction_and_itself() -> None:
+    conflicts = Conflicts()
+    one, other = conflicts.begin(1, 0, read_only=False), conflicts.begin(2, 0, read_only=False)
+    for tracked in (one, other):
+        assert conflicts.read(tracked, b"a") is None
+        assert conflicts.read(tracked, b"b") is None
+    assert conflicts.check_commit(one, [b"a"]) is None, "nobody has committed yet"
+    conflicts.committed(one, [b"a"], 1)
+    assert other.earliest_out == 1
+    error = conflicts.check_commit(other, [b"b"])
+    assert error is not None
+    assert "transaction 2 cannot commit: transaction 1 has read b'b'" in error.message
+    assert error.fields == {"transaction": 2, "key": b"b", "reader": 1, "position": 1}
+
+
+def test_two_conflicts_in_a_row_whose_end_commits_last_are_harmless() -> None:
+    conflicts = Conflicts()
+    first, pivot, last = (conflicts.begin(number, 0, read_only=False) for number in (1, 2, 3))
+    assert conflicts.read(first, b"a") is None  # first --rw--> pivot
+    assert conflicts.read(pivot, b"b") is None  # pivot --rw--> last
+    assert conflicts.check_commit(pivot, [b"a"]) is None
+    conflicts.committed(pivot, [b"a"], 1)
+    assert conflicts.check_commit(last, [b"b"]) is None
+    conflicts.committed(last, [b"b"], 2)
+    assert conflicts.check_commit(first, [b"c"]) is None
+
+
+def test_a_reader_that_sees_the_writer_has_no_conflict_with_it() -> None:
+    conflicts = Conflicts()
+    old = conflicts.begin(1, 0, read_only=False)  # keeps the commit remembered
+    committed(conflicts, [], [b"a"], 1)
+    late = conflicts.begin(3, 1, read_only=False)
+    assert conflicts.read(late, b"a") is None
+    assert late.earliest_out == NEVER
+    assert conflicts.read(old, b"a") is None
+    assert old.earliest_out == 1
+
+
+def test_a_range_is_read_with_what_was_not_there() -> None:
+    conflicts = Conflicts()
+    reader = conflicts.begin(1, 0, read_only=False)
+    assert conflicts.read_range(reader, b"a", b"m") is None
+    committed(conflicts, [], [b"k"], 1)
+    assert reader.earliest_out == 1
+
+
+def test_nothing_is_remembered_when_all_have_ended() -> None:
+    conflicts = Conflicts()
+    for position in range(1, 50):
+        committed(conflicts, [b"%d" % (position % 7)], [b"%d" % (position % 5)], position)
+        conflicts.forget(position)
+    gone = conflicts.begin(99, 49, read_only=False)
+    assert conflicts.read(gone, b"1") is None
+    conflicts.ended(gone)
+    conflicts.forget(49)
+    assert not conflicts.reads
+    assert not list(conflicts._committed)
+    assert not conflicts._writes
+    assert conflicts.marks == 0
+
+
+def test_what_the_committed_leave_behind_is_bounded_and_still_finds_the_structure() -> None:
+    conflicts = Conflicts()
+    old = conflicts.begin(1, 0, read_only=False)
+    assert conflicts.read(old, b"key 000777") is None
+    for position in range(1, 3 * MARKS_MAX):
+        key = b"key %06d" % position
+        committed(conflicts, [key], [key], position)
+        conflicts.forget(position)
+        assert conflicts.marks <= MARKS_MAX + 2
+    assert old.earliest_out == 777
+    assert len(conflicts._committed) < MARKS_MAX
+    # What `old` would write was read by one of those that are one by now.
+    error = conflicts.check_commit(old, [b"key 000888"])
+    assert error is not None
+
+
+def test_who_reads_very_many_keys_is_remembered_by_ranges() -> None:
+    conflicts = Conflicts()
+    reader = conflicts.begin(1, 0, read_only=False)
+    for number in range(MARKS_MAX + 1):
+        assert conflicts.read(reader, b"key %06d" % number) is None
+    assert conflicts.reads.count(reader) <= COARSE_RANGES
+    committed(conflicts, [], [b"key 000005"], 1)
+    assert reader.earliest_out == 1
+
+
+def test_a_commit_of_very_many_keys_is_remembered_by_ranges() -> None:
+    conflicts = Conflicts()
+    reader = conflicts.begin(1, 0, read_only=False)
+    committed(conflicts, [], [b"key %06d" % number for number in range(MARKS_MAX + 1)], 1)
+    assert conflicts.marks <= COARSE_RANGES
+    assert conflicts.read(reader, b"key 000005") is None
+    assert reader.earliest_out == 1
+
+
+def test_who_was_aborted_may_repeat_at_once() -> None:
+    async def main() -> None:
+        async with engine_on() as store:
+            one, other = (store.begin(isolation=SERIALIZABLE) for _ in range(2))
+            for transaction in (one, other):
+                assert [row async for row in transaction.scan()] == []
+            await one.put(b"a", b"1")
+            await other.put(b"b", b"1")
+            await one.commit()
+            with pytest.raises(SerializationFailure, match="may fit into no order"):
+                await other.commit()
+            async with store.begin(isolation=SERIALIZABLE) as again:
+                assert [key async for key, _ in again.scan()] == [b"a"]
+                await again.put(b"b", b"1")
+
+    run(main())
+
+
+def test_an_abort_at_a_read_lets_go_of_the_locks() -> None:
+    """T1 reads what a pivot has committed; whoever waited for T1's lock goes on."""
+
+    async def main() -> None:
+        async with engine_on() as store:
+            reader, pivot, end = (store.begin(isolation=SERIALIZABLE) for _ in range(3))
+            await reader.put(b"own", b"1")
+            assert await pivot.get(b"x") is None
+            await end.put(b"x", b"1")
+            await end.commit()
+            await pivot.put(b"y", b"1")
+            await pivot.commit()
+            with pytest.raises(SerializationFailure, match="has read b'y' from before commit 2"):
+                await reader.get(b"y")
+            async with store.begin() as after:
+                await after.put(b"own", b"2")
+
+    run(main())

@@ -4,15 +4,16 @@ Everything here is thin: it parses options, calls a room, prints a table. No roo
 imports it, so ``import sdkit.store`` loads neither typer nor rich.
 
 Read in this order
-    main        the command ``sdkit``: its subcommands, how an error is shown
-    options     command-line options and TOML made from a room's config dataclass
-    serve       ``sdkit serve ROOM``
-    child       a room's server as a child process, to be killed and started again
-    demo        ``sdkit demo``: the bank, on real processes, with real kills
-    journal     ``sdkit journal DIR``: what is in a journal, and whether it is whole
-    metrics     ``sdkit metrics ADDRESS``: what a running server counts
-    sim         ``sdkit sim SCENARIO``: one run, many runs, the smallest that breaks
-    sim_report  what that command shows
-    explore     ``make explore``: seeds that nobody has tried yet
-    pages       the parts of the documentation that are made from the code
+    main            the command ``sdkit``: its subcommands, how an error is shown
+    options         command-line options and TOML made from a room's config dataclass
+    serve           ``sdkit serve ROOM``
+    child           a room's server as a child process, to be killed and started again
+    demo            ``sdkit demo``: the bank, on real processes, with real kills
+    journal         ``sdkit journal DIR``: what is in a journal, and whether it is whole
+    metrics         ``sdkit metrics ADDRESS``: what a running server counts
+    sim             ``sdkit sim SCENARIO``: one run, many runs, the smallest that breaks
+    sim_report      what that command shows
+    sim_comparison  and what it shows of a comparison: tables and plots, no verdict
+    explore         ``make explore``: seeds that nobody has tried yet
+    pages           the parts of the documentation that are made from the code
 """

@@ -4,6 +4,7 @@
     sdkit sim bank --runs 500 --jobs 2       many, and a verdict over all
     sdkit sim bank --without journal.sync --runs 200
                                              search until one breaks, then shrink it
+    sdkit sim hashing                        a comparison: a table, and nothing to break
 
 Exit status 1 if anything was broken.
 """
@@ -24,10 +25,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from sdkit.cli import sim_comparison
 from sdkit.cli.options import option, parse_seconds
 from sdkit.cli.sim_report import plain, row_of, show_list, summary, tell, tell_all
 from sdkit.errors import InvalidArgument, check_between
-from sdkit.scenarios.catalog import SCENARIOS
+from sdkit.scenarios.catalog import COMPARISONS, SCENARIOS
+from sdkit.scenarios.comparison import Comparison
 from sdkit.sim import timeline
 from sdkit.sim.explore import Outcome, explore, only, run_once, schedule_for, shrink
 from sdkit.sim.faults import Schedule
@@ -90,6 +93,21 @@ def sim(
     if compare is not None:
         _compare(*compare, as_json=as_json)
         return
+    if scenario in COMPARISONS:
+        of_a_run = {
+            "--runs": runs,
+            "--without": without,
+            "--only-fault": only_fault,
+            "--no-faults": no_faults,
+            "--seconds": seconds,
+            "--schedule": schedule,
+            "--save": save,
+            "--timeline": timeline_file,
+            "--record": record,
+        }
+        unfit = [name for name, value in of_a_run.items() if value]
+        _show_comparison(COMPARISONS[scenario], _checked(seed), unfit, as_json=as_json)
+        return
     wanted = _read(schedule) if schedule is not None else None
     chosen = _find(wanted.scenario if wanted else scenario)
     if wanted is None:
@@ -112,12 +130,11 @@ def sim(
 
 
 def _find(name: str | None) -> Scenario:
+    names = ", ".join([*SCENARIOS, *COMPARISONS])
     if name is None:
-        raise InvalidArgument(f"which scenario? There are: {', '.join(SCENARIOS)}")
+        raise InvalidArgument(f"which scenario? There are: {names}")
     if name not in SCENARIOS:
-        raise InvalidArgument(
-            f"no scenario is called {name!r}; there are: {', '.join(SCENARIOS)}", name=name
-        )
+        raise InvalidArgument(f"no scenario is called {name!r}; there are: {names}", name=name)
     return SCENARIOS[name]
 
 
@@ -149,6 +166,24 @@ def _only(schedule: Schedule, numbers: Sequence[int]) -> Schedule:
                 f"there is no fault {number}; seed {schedule.seed} draws faults 1 to {len(known)}"
             )
     return only(schedule, numbers)
+
+
+# ── comparing ways ───────────────────────────────────────────────────────────
+
+
+def _show_comparison(
+    comparison: Comparison, seed: int, unfit: Sequence[str], *, as_json: bool
+) -> None:
+    if unfit:
+        raise InvalidArgument(
+            f"{comparison.name} is a comparison, without faults or verdict: it takes --seed and "
+            f"--json, not {', '.join(unfit)}"
+        )
+    parts = comparison.compare(seed)
+    if as_json:
+        print(json.dumps(sim_comparison.plain(comparison, seed, parts)))
+    else:
+        sim_comparison.show(Console(), comparison, seed, parts)
 
 
 # ── one run ──────────────────────────────────────────────────────────────────
@@ -263,7 +298,7 @@ def _shrunk(console: Console, scenario: Scenario, outcome: Outcome) -> Outcome:
     return outcome
 
 
-# ── comparing ────────────────────────────────────────────────────────────────
+# ── comparing runs ───────────────────────────────────────────────────────────
 
 
 def _compare(first: Path, second: Path, *, as_json: bool) -> None:

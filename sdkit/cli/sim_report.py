@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sdkit.scenarios.catalog import SCENARIOS
+from sdkit.scenarios.catalog import COMPARISONS, SCENARIOS
 from sdkit.sim.digest import Recorded
 from sdkit.sim.explore import Outcome
 from sdkit.sim.faults import KINDS, Schedule, table
@@ -179,10 +179,11 @@ def command(schedule: Schedule) -> str:
 
 
 def show_list(*, as_json: bool) -> None:
-    """The scenarios, what each checks, and what it can do without."""
+    """The scenarios, what each checks and can do without; then the comparisons."""
     if as_json:
         rows = [
             {
+                "kind": "scenario",
                 "name": scenario.name,
                 "summary": scenario.summary,
                 "checks": dict(scenario.checks),
@@ -190,7 +191,11 @@ def show_list(*, as_json: bool) -> None:
             }
             for scenario in SCENARIOS.values()
         ]
-        print(json.dumps(rows))
+        compared = [
+            {"kind": "comparison", "name": comparison.name, "summary": comparison.summary}
+            for comparison in COMPARISONS.values()
+        ]
+        print(json.dumps(rows + compared))
         return
     console = Console()
     for scenario in SCENARIOS.values():
@@ -204,3 +209,6 @@ def show_list(*, as_json: bool) -> None:
             texts.add_row("  without", name, otherwise)
         console.print(texts)
         console.print()
+    for comparison in COMPARISONS.values():
+        console.print(f"[bold]{comparison.name}[/]  {comparison.summary}", highlight=False)
+        console.print("  a comparison: a table, without faults or verdict\n", highlight=False)

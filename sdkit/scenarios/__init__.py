@@ -10,6 +10,7 @@ Read in this order
     journal     a log whose machine dies at every step of its disk, and in its recovery
     rpc         calls and streams over links that break
     clocks      time-outs while clocks drift and are set
+    comparison  the same work done in several ways, side by side: a table and no verdict
     catalog     the names that ``sdkit sim`` knows
 """
 

@@ -1,4 +1,4 @@
-"""Catalog: the scenarios that ``sdkit sim`` knows by name."""
+"""Catalog: the scenarios and comparisons that ``sdkit sim`` knows by name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Final
 
 from sdkit.scenarios.bank import BANK
 from sdkit.scenarios.clocks import CLOCKS
+from sdkit.scenarios.comparison import Comparison
 from sdkit.scenarios.journal import JOURNAL
 from sdkit.scenarios.rpc import RPC
 
 SCENARIOS: Final = {scenario.name: scenario for scenario in (BANK, JOURNAL, RPC, CLOCKS)}
+_COMPARISONS: Final[tuple[Comparison, ...]] = ()
+COMPARISONS: Final = {comparison.name: comparison for comparison in _COMPARISONS}

@@ -1,0 +1,56 @@
+"""How a comparison is shown: as tables and plots for people, as plain data for programs."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from rich.console import Console
+
+from sdkit.cli.sim_comparison import bars, plain, show
+from sdkit.scenarios.comparison import Comparison, Part, Plot, Table, Text
+
+
+def compare(seed: int) -> list[Part]:
+    return [
+        Table("cost [each]", ("way", "calls", "share"), [("a", 12_345 + seed, 0.25)], ["a note"]),
+        Plot("load", {"slow": [0.0, 0.1, 8.0], "quick": [1.0, 4.0]}),
+        Text("picture", ["|[x]|"]),
+    ]
+
+
+TOY = Comparison("toy", "two ways", compare)
+
+
+def test_every_part_is_shown_with_its_title() -> None:
+    shown = io.StringIO()
+    show(Console(file=shown, width=80, no_color=True), TOY, 3, compare(3))
+    lines = [line.rstrip() for line in shown.getvalue().splitlines()]
+    assert lines == [
+        "toy, seed 3: two ways",
+        "",
+        "cost [each]",
+        "way   calls  share",
+        "a    12,348   0.25",
+        "a note",
+        "",
+        "load",
+        "slow    ▁█  max 8",
+        "quick  ▁▄  max 4",
+        "",
+        "picture",
+        "|[x]|",
+    ]
+
+
+def test_as_json_it_has_the_kind_and_the_fields_of_each_part() -> None:
+    data = json.loads(json.dumps(plain(TOY, 3, compare(3))))
+    assert (data["comparison"], data["seed"]) == ("toy", 3)
+    assert [part["kind"] for part in data["parts"]] == ["table", "plot", "text"]
+    assert data["parts"][0]["rows"] == [["a", 12_348, 0.25]]
+    assert data["parts"][1]["curves"]["quick"] == [1.0, 4.0]
+
+
+def test_a_bar_is_blank_for_zero_only() -> None:
+    assert bars([0.0, 0.001, 5.0, 10.0], 10.0) == " ▁▄█"
+    assert bars([0.0, 0.0], 0.0) == "  "

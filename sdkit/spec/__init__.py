@@ -6,6 +6,7 @@ and its oracle is the promise itself, never a second implementation. Each
 property has a mutant that it catches by name (``tests/spec/mutants``).
 
 Read in this order
+    hashing             which node owns a key, before and after a change of nodes
     rpc                 calls over a connection, whatever carries them
     disk                files that tell the truth about what survives a power cut
     journal             a list that survives being closed

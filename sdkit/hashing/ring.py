@@ -53,7 +53,7 @@ from sdkit.hashing.placement import (
 )
 
 VIRTUAL_NODES: Final = 160
-POINTS_MAX: Final = 10_000_000  # on the whole ring: about a gigabyte
+POINTS_MAX: Final = 1_000_000  # on the whole ring: some seconds to make, and 100 MB
 
 
 class Ring:
@@ -63,14 +63,14 @@ class Ring:
     160 points that takes some 20 ms, and a lookup a microsecond.
 
     Args:
-        nodes: their names, or names with weights.
+        nodes: their names, or names with weights: small numbers, of which 1 is usual.
         virtual_nodes: points of a node of weight 1.
         hash64: of keys, and of the points of nodes.
 
     Raises:
         DuplicateNode, InvalidArgument: as in `Placement.add`; or there is no node, or a
             weight is too small for a point of its own.
-        LimitExceeded: the ring would have more than ten million points.
+        LimitExceeded: the ring would have more than a million points.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ Read in this order
     rpc         calls and streams over links that break
     clocks      time-outs while clocks drift and are set
     comparison  the same work done in several ways, side by side: a table and no verdict
+    hashing     which node owns a key: every scheme, side by side
     catalog     the names that ``sdkit sim`` knows
 """
 

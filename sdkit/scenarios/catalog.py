@@ -6,10 +6,9 @@ from typing import Final
 
 from sdkit.scenarios.bank import BANK
 from sdkit.scenarios.clocks import CLOCKS
-from sdkit.scenarios.comparison import Comparison
+from sdkit.scenarios.hashing import HASHING
 from sdkit.scenarios.journal import JOURNAL
 from sdkit.scenarios.rpc import RPC
 
 SCENARIOS: Final = {scenario.name: scenario for scenario in (BANK, JOURNAL, RPC, CLOCKS)}
-_COMPARISONS: Final[tuple[Comparison, ...]] = ()
-COMPARISONS: Final = {comparison.name: comparison for comparison in _COMPARISONS}
+COMPARISONS: Final = {comparison.name: comparison for comparison in (HASHING,)}

@@ -14,13 +14,11 @@ from rich.table import Table
 
 from benchmarks.harness import Result, Work, run
 
-ROOMS = ("store", "rpc", "journal", "trace", "sim")
+ROOMS = ("store", "rpc", "journal", "trace", "sim", "hashing")
 
 
 def main(
-    rooms: Annotated[
-        list[str] | None, typer.Argument(help="store, rpc, journal, trace, sim")
-    ] = None,
+    rooms: Annotated[list[str] | None, typer.Argument(help=", ".join(ROOMS))] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds a row; medians are over these.")] = 5,
     only: Annotated[str, typer.Option(help="Rows whose wording contains this.")] = "",
     json_file: Annotated[

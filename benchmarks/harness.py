@@ -59,7 +59,7 @@ class Work:
         work: the wording of the table that asks for it.
         unit: of the figures, as in ``"transactions/s"``.
         better: whether more or less of it is better.
-        contenders: at least one of them is ours.
+        contenders: at least one of them is ours, if there are bars.
         bars: what must be reached, by each of ours.
         limit_rate_min: the row counts only if the limit makes at least this
             much in every round and its spread (best / worst) stays below 2.

@@ -19,9 +19,8 @@ Three things to notice
        or less. `_single` is there for these.
     3. Points have 32 bits, so some collide; see `circle`.
 
-libmemcached and spymemcached vary the theme (``name:port-0``, the port left out when it is
-11211, another rounding). For these, name the nodes as they do; weights agree only where
-they are equal.
+libmemcached and spymemcached vary the theme: how a server is written, how weights are rounded,
+how many points there are without weights. Compare some owners before you mix them.
 
 Follows https://github.com/RJ/ketama, ``libketama/ketama.c``; the tests check against the MD5
 of a million of its answers.

@@ -1,32 +1,32 @@
 """Bounded: a ring that never loads one node far above the others.
 
-A ring spreads keys, and a few keys make most requests. One famous user, one product on sale, and
-the node that owns it burns while the others are idle. Moving keys by hand is what
-rings were to spare us. Consistent hashing with bounded loads keeps the ring and adds one
-rule: **a node may hold at most ``factor`` times its fair share of what is held at the
-moment**; if the owner is full, the key goes to the next node on the circle that is not.
+A ring spreads keys, and a few keys make most requests. One famous user, one product on sale,
+and the node that owns it burns while the others are idle. Consistent hashing with bounded loads
+keeps the ring and adds one rule: **a node may hold at most ``factor`` times its fair share of
+what is held at the moment**. If the owner is full, the key goes to the next node on the circle
+that is not.
 
     held now      a 5   b 1   c 2          factor 1.25, 9 with the new one: at most 4 each
     key of a      a is full ─> b, the next on the circle
 
 Three things to notice
-    1. Somebody has room always: the capacities add up to at least ``factor`` times what
-       will be held, and that is more than what is. No request is refused here.
-    2. The factor is the knob between two worlds. At 1 all nodes hold the same, and a key is
-       anywhere; without bound it is the plain ring. At 1.25, the usual choice, the owner serves
-       a key except in a rush, and in a rush its successors do: a cache warms two or three
-       nodes for a hot key, not all of them.
+    1. Somebody always has room: the capacities add up to at least ``factor`` times what will
+       be held, and that is more than what is. No request is refused here.
+    2. The factor is a knob between two worlds. At 1 all nodes hold the same, and a key may be
+       anywhere; without bound it is the plain ring. At 1.25, the usual choice, the owner
+       serves its keys but for a rush, and in a rush its successors help: a hot key warms the
+       caches of a few nodes, not of all.
     3. The price is memory of the present: the answer depends on who holds what *now*. So this
        is for one balancer that sees the load (`BoundedRing.acquire`, `BoundedRing.release`),
        not for clients that must agree without talking. While nothing is held it is a `Ring`.
 
-A node that leaves while it holds something is forgotten only when that is released: it takes no
-new keys, and when it comes back meanwhile, what it holds counts again.
+A node that leaves while it holds something takes no new keys and is forgotten when all is
+released. If it comes back before, what it still holds counts again.
 
 Follows Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads" (SODA 2018),
-for requests that come and go, as HAProxy's ``hash-balance-factor`` and Envoy's
-``hash_balance_factor`` do. Left out: moving what is held when room appears
-at its owner, which the paper does for keys that stay.
+for requests that come and go, as do HAProxy (``hash-balance-factor``) and Envoy
+(``hash_balance_factor``). Left out: moving back what is held when its owner has room again,
+which the paper does for keys that stay.
 """
 
 from __future__ import annotations

@@ -4,14 +4,16 @@ Python's own ``hash()`` is not one: it is salted anew in every process, so that 
 fill a web server's dictionaries with colliding keys. Two processes would disagree about
 every owner, and so would one process before and after its restart.
 
-The schemes take any function from bytes to a whole number of 64 bits (`Hash`), all of
-them equally likely. `blake2b_64` is the default: in the standard library, as fast there as
-anything for short keys (a call costs more than the hashing), and nobody can choose
-keys that all land on one node. A product to agree with may need another:
-``Ring(nodes, hash64=xxhash.xxh64_intdigest)``.
+The schemes take any function from bytes to whole numbers of 64 bits (`Hash`) that makes all
+of these equally likely. `blake2b_64` is the default. It is in the standard library, and for
+short keys as fast as anything there, since the call costs more than the hashing. A product to
+agree with may need another: ``Ring(nodes, hash64=xxhash.xxh64_intdigest)``.
 
-Cheap hashes are the usual way to an uneven ring: CRC-32 or FNV-1a of ``node-1``, ``node-2``, ...
-differ in few bits, and the points of a node stand together.
+Cheap hashes are the usual way to an uneven ring: those of ``node-1``, ``node-2``, ... differ in
+few bits, so the points of a node stand close together. And whoever can choose keys can choose
+ones that all land on one node; for hashes that are not cryptographic that is no work at all.
+With this one it takes a try for each node, and a secret prefix of your own ends it:
+``hash64=lambda data: blake2b_64(secret + data)``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Jump: consistent hashing in five lines, without memory.
 
-A `ring` of 1,000 nodes keeps 160,000 points. Jump consistent hashing keeps a number: how many
-buckets there are. It answers as if it had watched the buckets come one by one. When
-there are b of them and one more is added, a key jumps into the new one with probability
-1 / (b + 1), by the toss of a coin that only the key decides; otherwise it stays where it is.
-So each bucket has an equal part at any time, and a new one takes keys that nobody else gets.
+A `ring` of 1,000 nodes keeps 160,000 points. Jump consistent hashing keeps one number: how many
+buckets there are. It answers as if it had watched the buckets come one by one. When there are
+b of them and one more comes, a key jumps into the new one with probability 1 / (b + 1), by the
+toss of a coin that only the key decides; otherwise it stays where it is. So all buckets have an
+equal part at any time, and keys move into the new one only.
 
     buckets           1   2   3   4   5   6   7   8
     a key's bucket    0   0   2   2   2   5   5   5       it jumps to 2, then to 5

@@ -1,9 +1,9 @@
 """Ketama: the ring of memcached clients, point by point, so that old and new programs agree.
 
-When libketama appeared in 2007 at Last.fm, every memcached client spread keys by ``hash % n``.
-It was ported to every language, and today a cache that PHP and Python share works only
-if both place every key at the same node: not just some ring, but *that* ring. It is
-the ring of `ring` with these choices, all of them part of the interface now:
+When Last.fm published libketama in 2007, memcached clients spread keys by ``hash % n``. It was
+ported to every language, and a cache that PHP and Python share works only if both place every
+key at the same node: not on some ring, but on *that* ring. It is the one of `ring` with these
+choices, all of them part of the interface now:
 
     hash of a key     the first 4 bytes of its MD5, read as a little-endian number
     points            MD5 of ``name-0``, ``name-1``, ...: each digest gives 4 points of 4 bytes
@@ -14,9 +14,8 @@ Three things to notice
     1. The number of points of a node depends on the *other* nodes. While all weights are equal
        it is 160 for ever; otherwise a node that joins changes everybody's count, and keys move
        between nodes that both stay. `Ring` does not do that.
-    2. The division is made with 24 bits of precision, as in C's ``float``, and rounded down.
-       In double precision, some node of some cluster has four points more
-       or less. `_single` is there for these.
+    2. The division is made with the 24 bits of C's ``float`` and then rounded down. With more
+       bits, some node of some cluster would have four points more or less. Hence `_single`.
     3. Points have 32 bits, so some collide; see `circle`.
 
 libmemcached and spymemcached vary the theme: how a server is written, how weights are rounded,

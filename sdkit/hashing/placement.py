@@ -6,8 +6,9 @@ programs that have never met agree.
 
 Three things to notice
     1. `Placement.add` and `Placement.remove` return the share of all keys that the change
-       moves, as an exact `Fraction`. Before data is copied or a cache runs cold, that is
-       the number to know. To know it without the change, change a copy:
+       moves, as an exact `Fraction`: counted on a circle or in a table of slots, calculated
+       where only arithmetic says who owns what. Before data is copied or a cache runs cold,
+       that is the number to know; without the change, from a copy:
        ``copy.copy(ring).add("d")``.
     2. `Placement.owners` goes on where `Placement.owner` stops: the next nodes that would
        have the key, all different. They are where copies go, and whom to ask when the
@@ -129,7 +130,8 @@ def checked_nodes(nodes: Nodes, *, weighted: bool = True) -> dict[str, float]:
     checked: dict[str, float] = {}
     pairs = nodes.items() if isinstance(nodes, Mapping) else ((node, 1) for node in nodes)
     for node, weight in pairs:
-        checked = with_node(checked, node, weight, weighted=weighted)
+        _check_node(checked, node, weight, weighted=weighted)
+        checked[node] = weight
     if not checked:
         raise InvalidArgument("nodes is empty; a key must have an owner, so name at least one")
     return checked
@@ -139,6 +141,11 @@ def with_node(
     nodes: Mapping[str, float], node: str, weight: float, *, weighted: bool = True
 ) -> dict[str, float]:
     """A new mapping with one node more. Raises what `Placement.add` does."""
+    _check_node(nodes, node, weight, weighted=weighted)
+    return {**nodes, node: weight}
+
+
+def _check_node(nodes: Mapping[str, float], node: str, weight: float, *, weighted: bool) -> None:
     if not isinstance(node, str) or not node:
         raise InvalidArgument(f"node is {node!r}; it must be a name, of type str and not empty")
     key_bytes(node)  # schemes hash the name: refuse it here if that cannot be
@@ -159,7 +166,6 @@ def with_node(
             "Ring, Rendezvous and Slots do",
             node=node,
         )
-    return {**nodes, node: weight}
 
 
 def without_node(nodes: Mapping[str, float], node: str) -> dict[str, float]:

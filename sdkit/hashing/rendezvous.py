@@ -13,8 +13,8 @@ Three things to notice
        that joins can only outbid; one that leaves hands its keys to whoever was second.
     2. It spreads as evenly as the hash does: no virtual nodes, nothing to tune, and when a
        node leaves its keys go to all others, each a fair part.
-    3. The price is a hash per node and lookup. For ten nodes that is nothing; for a thousand use
-       a ring, or bid among the nodes of a rack only.
+    3. The price is a hash per node and lookup. For ten nodes that is little; for a thousand
+       take a ring.
 
 **Weights.** Multiplying a bid by a weight gives wrong shares (2 : 1 becomes 3 : 1). The bid that
 works is ``weight / -ln(u)`` with the hash as u between 0 and 1: then -ln(u) / weight is

@@ -19,8 +19,8 @@ Three things to notice
        alone. Rings that divide a fixed number of points by weight (`ketama`) move keys between
        nodes that were not touched.
     3. `Ring.owners` walks on, past points of nodes that it has met. So when an owner leaves,
-       each of its keys goes to its second owner: if that one holds a copy, it has
-       the data already. That is how Dynamo and Cassandra place replicas.
+       each of its keys goes to its second owner, and if that one holds a copy, the data is
+       there already. That is how Dynamo and Cassandra place replicas.
 
 Keys that are asked for more often than others are not the ring's affair: it spreads keys,
 not requests. `bounded` does more.

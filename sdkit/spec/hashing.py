@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from sdkit.hashing.placement import Key, Placement
 
 KEYS = [f"key {number}" for number in range(60)]
-MANY_KEYS = [f"user:{number}" for number in range(4_000)]
+MANY_KEYS = [f"user:{number}" for number in range(2_500)]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -10,13 +11,14 @@ from typer.testing import CliRunner
 from sdkit.cli.main import app
 from sdkit.cli.sim_comparison import plain
 from sdkit.errors import InvalidArgument
+from sdkit.scenarios.catalog import COMPARISONS
 from sdkit.scenarios.comparison import Part, Table
 from sdkit.scenarios.hashing import HASHING, SCHEMES, compare, draw_keys, strips
-from tests.cli.command import sdkit
 
 
 @pytest.fixture(scope="module")
 def parts() -> list[Part]:
+    """That they are the same in another process, the picture on the page shows (test_pictures)."""
     return compare(0)
 
 
@@ -25,10 +27,15 @@ def table(parts: list[Part], number: int) -> dict[str, list[object]]:
     return {str(row[0]): list(row[1:]) for row in tables[number].rows}
 
 
-def test_a_seed_gives_the_same_figures_in_another_process(parts: list[Part]) -> None:
-    done = sdkit("sim", "hashing", "--seed", "0", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads(json.dumps(plain(HASHING, 0, parts)))
+def test_the_command_tells_the_same_to_people_and_programs(
+    parts: list[Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COMPARISONS, "hashing", replace(HASHING, compare=lambda seed: parts))
+    as_json = CliRunner().invoke(app, ["sim", "hashing", "--json"])
+    assert json.loads(as_json.stdout) == json.loads(json.dumps(plain(HASHING, 0, parts)))
+    shown = CliRunner().invoke(app, ["sim", "hashing"]).stdout
+    assert all(part.title in shown for part in parts)
+    assert "rendezvous  10 blake2b  compare 10 bids" in shown
 
 
 def test_another_seed_draws_other_keys() -> None:

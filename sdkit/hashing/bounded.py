@@ -35,13 +35,15 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
-from sdkit.errors import InvalidArgument, InvalidState
+from sdkit.errors import InvalidState, check_between
 from sdkit.hashing.circle import Circle, moved
 from sdkit.hashing.hashes import blake2b_64
 from sdkit.hashing.placement import Hash, Key, Nodes, UnknownNode, check_count, key_bytes
 from sdkit.hashing.ring import VIRTUAL_NODES, Ring
+
+FACTOR_MAX: Final = 1e6  # a plain ring, to all intents
 
 
 class BoundedRing(Ring):
@@ -49,10 +51,10 @@ class BoundedRing(Ring):
 
     Args:
         nodes, virtual_nodes, hash64: as of a `Ring`.
-        factor: how many times its fair share a node may hold, at least 1.
+        factor: how many times its fair share a node may hold, from 1 to a million.
 
     Raises:
-        InvalidArgument: ``factor`` is below 1 or no number. Others as `Ring`.
+        InvalidArgument: ``factor`` is out of range. Others as `Ring`.
     """
 
     def __init__(
@@ -63,8 +65,7 @@ class BoundedRing(Ring):
         virtual_nodes: int = VIRTUAL_NODES,
         hash64: Hash = blake2b_64,
     ) -> None:
-        if not isinstance(factor, int | float) or not 1 <= factor < math.inf:
-            raise InvalidArgument(f"factor is {factor!r}; it must be a number of at least 1")
+        check_between("factor", factor, 1.0, FACTOR_MAX)
         self._factor: Final = factor
         self._held: dict[str, int] = {}  # what a node that has left still holds, too
         super().__init__(nodes, virtual_nodes=virtual_nodes, hash64=hash64)
@@ -121,6 +122,12 @@ class BoundedRing(Ring):
     def shares(self) -> dict[str, Fraction]:
         """The exact share of all keys that each node would serve now."""
         return dict.fromkeys(self._nodes, Fraction(0)) | self._open_circle().shares()
+
+    def __copy__(self) -> Self:
+        """A copy holds the same at first, and from then on what it is given itself."""
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__, _held=dict(self._held))
+        return copied
 
     def _has_room(self, node: str) -> bool:
         return self._held.get(node, 0) < self.capacity(node)

@@ -36,13 +36,15 @@ def checked_hash(hash64: Hash) -> Hash:
     """``hash64``, after a try.
 
     Raises:
-        InvalidArgument: it is the built-in one, or makes no number of 64 bits.
+        InvalidArgument: it is the built-in one, no function, or makes no number of 64 bits.
     """
     if hash64 is hash:
         raise InvalidArgument(
             "hash64 is the built-in hash(), which differs from process to process; "
             "leave it out, or give a function of bytes such as xxhash.xxh64_intdigest"
         )
+    if not callable(hash64):
+        raise InvalidArgument(f"hash64 is {hash64!r}; it must be a function of bytes")
     tried = hash64(b"sdkit")
     if not isinstance(tried, int) or not 0 <= tried < HASH_SIZE:
         raise InvalidArgument(

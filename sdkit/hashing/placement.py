@@ -24,16 +24,19 @@ should be readable. What belongs to the name is a dictionary of the caller's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
-from typing import Protocol
+from typing import Final, Protocol
 
 from sdkit.errors import InvalidArgument, Rejected, check_between
 
 Key = str | bytes
 Hash = Callable[[bytes], int]
 Nodes = Iterable[str] | Mapping[str, float]
+
+# Only ratios of weights matter, so nobody misses more, and no arithmetic overflows.
+WEIGHT_MIN: Final = 1e-9
+WEIGHT_MAX: Final = 1e9
 
 
 class DuplicateNode(Rejected, ValueError):
@@ -83,8 +86,8 @@ class Placement(Protocol):
 
         Raises:
             DuplicateNode: it is there already.
-            InvalidArgument: the name is no text or empty; the weight is not above 0 and
-                finite, or the scheme knows no weights and it is not 1.
+            InvalidArgument: the name is no text or empty; the weight is not above 0, or
+                beyond a billion either way; or the scheme knows no weights and it is not 1.
         """
         ...
 
@@ -125,8 +128,9 @@ def checked_nodes(nodes: Nodes, *, weighted: bool = True) -> dict[str, float]:
         DuplicateNode: a name comes twice.
         InvalidArgument: there is none; or what `Placement.add` refuses.
     """
-    if isinstance(nodes, str | bytes):  # it would be taken for a list of letters
-        raise InvalidArgument(f"nodes is {nodes!r}; it must be a list: [{nodes!r}]")
+    if isinstance(nodes, str | bytes) or not isinstance(nodes, Iterable):
+        # Text would be taken for a list of letters.
+        raise InvalidArgument(f"nodes is {nodes!r}; it must be a list of names, or a dictionary")
     checked: dict[str, float] = {}
     pairs = nodes.items() if isinstance(nodes, Mapping) else ((node, 1) for node in nodes)
     for node, weight in pairs:
@@ -154,10 +158,10 @@ def _check_node(nodes: Mapping[str, float], node: str, weight: float, *, weighte
             f"node {node!r} is there already; to change its weight, remove it first", node=node
         )
     is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if not is_number or not 0 < weight < math.inf:
+    if not is_number or not WEIGHT_MIN <= weight <= WEIGHT_MAX:
         raise InvalidArgument(
-            f"the weight of node {node!r} is {weight!r}; it must be a number above 0; "
-            "a node that shall get no keys is left out",
+            f"the weight of node {node!r} is {weight!r}; it must be a number above 0, from "
+            f"{WEIGHT_MIN:g} to {WEIGHT_MAX:g}; a node that shall get no keys is left out",
             node=node,
         )
     if not weighted and weight != 1:
@@ -170,7 +174,7 @@ def _check_node(nodes: Mapping[str, float], node: str, weight: float, *, weighte
 
 def without_node(nodes: Mapping[str, float], node: str) -> dict[str, float]:
     """A new mapping with one node less. Raises what `Placement.remove` does."""
-    if node not in nodes:
+    if not isinstance(node, str) or node not in nodes:
         raise UnknownNode(f"no node is called {node!r}; there are {_some(nodes)}", node=str(node))
     if len(nodes) == 1:
         raise InvalidArgument(

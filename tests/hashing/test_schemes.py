@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
 from bisect import bisect_left
@@ -184,6 +185,14 @@ def test_what_a_full_node_does_not_serve_counts_as_moved_when_it_leaves() -> Non
     assert ring.shares() == {"a": 0, "b": 1, "c": 0}
     assert ring.remove("c") == 0  # it served nothing new
     assert ring.held["c"] == 10
+
+
+def test_a_copy_of_a_bounded_ring_holds_what_it_is_given_itself() -> None:
+    ring = BoundedRing(["a", "b"])
+    ring.acquire("key")
+    copied = copy.copy(ring)
+    copied.acquire("key")
+    assert (sum(ring.held.values()), sum(copied.held.values())) == (1, 2)
 
 
 # ── rendezvous ───────────────────────────────────────────────────────────────

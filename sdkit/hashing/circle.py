@@ -17,6 +17,10 @@ of `ketama`, one ring of 300 nodes in four has such a pair. Points kept in a dic
 of the two for good: when the other node leaves, the point is gone, and this ring disagrees with
 every ring that was built without that node. So both stay, in the order of their names; the
 first owns the arc, and when it leaves, the second is there.
+
+The search is binary, and begins near its end: the circle is cut into equal parts of about eight
+points, and a table says which point comes first in each. Hashes are spread evenly, so three
+comparisons are left of the fourteen that 16,000 points would take.
 """
 
 from __future__ import annotations
@@ -27,36 +31,53 @@ from collections.abc import Collection, Iterable, Iterator
 from fractions import Fraction
 from typing import Final
 
-from sdkit.hashing.hashes import HASH_SIZE
+PART_POINTS: Final = 8  # a finer table would not be quicker: it would not stay in the cache
 
 
 class Circle:
     """Points on a circle, each with its node. At least one point.
 
     Args:
-        placed: the points, in any order, each a position from 0 up to below ``size``.
-        size: how many positions the circle has.
+        placed: the points, in any order, each a position from 0 up to below 2^bits.
+        bits: of a position.
     """
 
-    __slots__ = ("owners", "points", "size")
+    __slots__ = ("bits", "owners", "points", "shift", "starts")
 
-    def __init__(self, placed: Iterable[tuple[int, str]], *, size: int = HASH_SIZE) -> None:
+    def __init__(self, placed: Iterable[tuple[int, str]], *, bits: int = 64) -> None:
         ordered = sorted(placed)
         assert ordered, "a circle without points has no owners"
-        self.size: Final = size
+        self.bits: Final = bits
         self.points: Final = [point for point, _ in ordered]
         self.owners: Final = [node for _, node in ordered]
         # Past the last point comes the first one: one entry more, and no case to tell apart.
         self.owners.append(self.owners[0])
+        # Part number n is all positions with n = position >> shift; its first point, or the next
+        # after it, is points[starts[n]].
+        part_bits = min(bits, (len(self.points) // PART_POINTS).bit_length())
+        self.shift: Final = bits - part_bits
+        self.starts: Final = [
+            bisect_left(self.points, part << self.shift) for part in range(2**part_bits + 1)
+        ]
+
+    @property
+    def size(self) -> int:
+        """How many positions there are."""
+        return 1 << self.bits
+
+    def index(self, position: int) -> int:
+        """Where in `points` the first one at or after ``position`` is, or would be."""
+        part = position >> self.shift
+        return bisect_left(self.points, position, self.starts[part], self.starts[part + 1])
 
     def owner_at(self, position: int) -> str:
-        """The owner of ``position``. O(log points)."""
-        return self.owners[bisect_left(self.points, position)]
+        """The owner of ``position``."""
+        return self.owners[self.index(position)]
 
     def walk(self, position: int) -> Iterator[str]:
         """Every node once, in the order in which they are met from ``position`` on."""
         met: set[str] = set()
-        start, count = bisect_left(self.points, position), len(self.points)
+        start, count = self.index(position), len(self.points)
         for step in range(count):
             node = self.owners[(start + step) % count]
             if node not in met:
@@ -75,7 +96,7 @@ class Circle:
     def without(self, nodes: Collection[str]) -> Circle:
         """The circle on which ``nodes``, not all of them, have no points."""
         placed = zip(self.points, self.owners, strict=False)  # less the entry added above
-        return Circle((pair for pair in placed if pair[1] not in nodes), size=self.size)
+        return Circle((pair for pair in placed if pair[1] not in nodes), bits=self.bits)
 
 
 def moved(before: Circle, after: Circle) -> Fraction:

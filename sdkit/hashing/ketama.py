@@ -39,7 +39,7 @@ from sdkit.hashing.placement import Nodes
 from sdkit.hashing.ring import Ring
 
 DIGESTS_PER_NODE: Final = 40
-SIZE: Final = 2**32
+BITS: Final = 32
 _POINTS: Final = struct.Struct("<4I")  # four points of a digest
 
 
@@ -64,7 +64,7 @@ class KetamaRing(Ring):
                 for node, weight in nodes.items()
                 for point in _points(node, _digest_count(node, weight, total, len(nodes)))
             ),
-            size=SIZE,
+            bits=BITS,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 import statistics
 from bisect import bisect_left
 from fractions import Fraction
@@ -59,26 +60,35 @@ def test_the_share_that_modulo_moves_is_counted_over_a_whole_period(count: int) 
 def test_a_position_belongs_to_the_first_point_at_or_after_it_and_past_the_last_to_the_first() -> (
     None
 ):
-    circle = Circle([(3, "a"), (5, "b"), (8, "c")], size=10)
-    assert "".join(circle.owner_at(position) for position in range(10)) == "aaaabbccca"
+    circle = Circle([(3, "a"), (5, "b"), (8, "c")], bits=4)
+    assert "".join(circle.owner_at(position) for position in range(16)) == "aaaabbcccaaaaaaa"
     assert list(circle.walk(4)) == ["b", "c", "a"]
-    assert circle.shares() == {"a": Fraction(5, 10), "b": Fraction(2, 10), "c": Fraction(3, 10)}
+    assert circle.shares() == {"a": Fraction(11, 16), "b": Fraction(2, 16), "c": Fraction(3, 16)}
+
+
+def test_the_table_of_parts_finds_what_a_search_of_all_points_finds() -> None:
+    rng = random.Random(0)
+    for bits in (1, 4, 10):
+        for count in (1, 2, 3, 8, 40):
+            circle = Circle([(rng.randrange(2**bits), "a") for _ in range(count)], bits=bits)
+            for position in range(2**bits):
+                assert circle.index(position) == bisect_left(circle.points, position)
 
 
 def test_what_moves_is_counted_position_by_position() -> None:
-    before = Circle([(3, "a"), (5, "b"), (8, "c")], size=10)
+    before = Circle([(3, "a"), (5, "b"), (8, "c")], bits=4)
     for after in (
-        Circle([(3, "a"), (4, "d"), (5, "b"), (8, "c"), (9, "d")], size=10),
-        Circle([(0, "b")], size=10),
-        Circle([(9, "b"), (2, "a")], size=10),
+        Circle([(3, "a"), (4, "d"), (5, "b"), (8, "c"), (9, "d")], bits=4),
+        Circle([(0, "b")], bits=4),
+        Circle([(15, "b"), (2, "a")], bits=4),
         before.without(["a"]),
     ):
-        differ = sum(before.owner_at(p) != after.owner_at(p) for p in range(10))
-        assert moved(before, after) == moved(after, before) == Fraction(differ, 10)
+        differ = sum(before.owner_at(p) != after.owner_at(p) for p in range(16))
+        assert moved(before, after) == moved(after, before) == Fraction(differ, 16)
 
 
 def test_of_two_nodes_at_one_point_the_other_is_there_when_the_first_leaves() -> None:
-    circle = Circle([(5, "b"), (5, "a"), (9, "c")], size=10)
+    circle = Circle([(5, "b"), (5, "a"), (9, "c")], bits=4)
     assert circle.owner_at(4) == "a"
     assert circle.without(["a"]).owner_at(4) == "b"
 
@@ -278,12 +288,11 @@ def test_the_slots_of_the_redis_cluster_specification() -> None:
     assert slot_of("foo{bar}{zap}") == slot_of("bar")
 
 
-@pytest.mark.parametrize(
-    "key",
-    ["", "a", "{", "}", "{}", "{}{a}", "}{", "}a{b}", "{a", "a}", "{{a}}", "x{y}z{w}", "größe"],
-)
-def test_a_slot_is_the_one_that_redis_py_calculates(key: str) -> None:
-    assert slot_of(key) == key_slot(key.encode())
+def test_a_slot_is_the_one_that_redis_py_calculates() -> None:
+    rng = random.Random(0)
+    drawn = ["".join(rng.choices("ab{}", k=rng.randrange(9))) for _ in range(1_000)]
+    for key in ["", "{", "}", "{}", "{}{a}", "}{", "}a{b}", "{{a}}", "x{y}z{w}", "größe", *drawn]:
+        assert slot_of(key) == key_slot(key.encode()), key
 
 
 def test_a_table_of_three_is_cut_as_redis_cli_cuts_it() -> None:

@@ -33,18 +33,20 @@ from sdkit.scenarios.catalog import COMPARISONS, SCENARIOS
 from sdkit.scenarios.comparison import Comparison
 from sdkit.sim import timeline
 from sdkit.sim.explore import Outcome, explore, only, run_once, schedule_for, shrink
-from sdkit.sim.faults import Schedule
+from sdkit.sim.faults import SEED_MAX, Schedule
 from sdkit.sim.scenario import Scenario
 
 RUNS_MAX: Final = 10**9
-SEED_MAX: Final = 2**63 - 1
 
 
 def sim(
     scenario: Annotated[
         str | None, typer.Argument(help="Which scenario; see --list.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the run; of the first one with --runs.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the run; of the first one with --runs.", show_default="0"),
+    ] = None,
     runs: Annotated[
         int | None, typer.Option(help="Make so many runs, with this seed and the next ones.")
     ] = None,
@@ -106,15 +108,25 @@ def sim(
             "--record": record,
         }
         unfit = [name for name, value in of_a_run.items() if value]
-        _show_comparison(COMPARISONS[scenario], _checked(seed), unfit, as_json=as_json)
+        _show_comparison(COMPARISONS[scenario], _checked(seed or 0), unfit, as_json=as_json)
         return
-    wanted = _read(schedule) if schedule is not None else None
-    chosen = _find(wanted.scenario if wanted else scenario)
-    if wanted is None:
-        wanted = schedule_for(
-            chosen, _checked(seed), without=_safeguards(chosen, without), seconds=seconds
-        )
+    if schedule is not None:
+        _alone("--schedule", SCENARIO=scenario, seed=seed, without=without, seconds=seconds)
+        wanted = _read(schedule)
+        chosen = _find(wanted.scenario)
+    else:
+        chosen = _find(scenario)
+        left_out = _safeguards(chosen, without)
+        wanted = schedule_for(chosen, _checked(seed or 0), without=left_out, seconds=seconds)
     if runs is not None:
+        _alone(
+            "--runs",
+            schedule=schedule,
+            only_fault=only_fault,
+            no_faults=no_faults or None,
+            timeline=timeline_file,
+            record=record,
+        )
         check_between("--runs", runs, 1, RUNS_MAX)
         check_between("--jobs", jobs, 1, 1024)
         _search(chosen, wanted, runs, jobs, save=save, as_json=as_json)
@@ -127,6 +139,14 @@ def sim(
 
 
 # ── choosing ─────────────────────────────────────────────────────────────────
+
+
+def _alone(option: str, **others: object) -> None:
+    """Refuse what ``option`` decides itself, or what would be ignored beside it."""
+    for name, value in others.items():
+        if value not in (None, []):
+            text = name if name.isupper() else f"--{name.replace('_', '-')}"
+            raise InvalidArgument(f"{option} and {text} do not go together; leave one of them out")
 
 
 def _find(name: str | None) -> Scenario:
@@ -155,7 +175,16 @@ def _checked(seed: int) -> int:
 
 
 def _read(path: Path) -> Schedule:
-    return Schedule.parse(path.read_text(encoding="utf-8"), source=str(path))
+    schedule = Schedule.parse(_text(path), source=str(path))
+    _safeguards(_find(schedule.scenario), schedule.without)
+    return schedule
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"{path} is not text in UTF-8: {error}") from error
 
 
 def _only(schedule: Schedule, numbers: Sequence[int]) -> Schedule:
@@ -302,7 +331,7 @@ def _shrunk(console: Console, scenario: Scenario, outcome: Outcome) -> Outcome:
 
 
 def _compare(first: Path, second: Path, *, as_json: bool) -> None:
-    rows = [path.read_text(encoding="utf-8").splitlines() for path in (first, second)]
+    rows = [_text(path).splitlines() for path in (first, second)]
     at = next((n for n, pair in enumerate(zip(*rows, strict=False)) if pair[0] != pair[1]), None)
     if at is None and len(rows[0]) != len(rows[1]):
         at = min(map(len, rows))

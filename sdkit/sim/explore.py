@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from sdkit.errors import InvalidArgument
 from sdkit.sim.digest import Recorded
 from sdkit.sim.faults import Fault, Schedule, draw
 from sdkit.sim.injection import Injection
@@ -88,9 +89,14 @@ def run_once(scenario: Scenario, schedule: Schedule, *, record: bool = False) ->
 
     Args:
         record: keep what happened, for `sdkit.sim.timeline` and for comparing runs.
+
+    Raises:
+        InvalidArgument: the schedule has a fault that cannot happen in this scenario, which is
+            no broken promise.
     """
     happened: list[int] = []
     hosts: list[str] = []
+    mistakes: list[InvalidArgument] = []
 
     async def director(world: World) -> Findings:
         injection = Injection(world, schedule.faults, seed=schedule.seed, seconds=schedule.seconds)
@@ -107,9 +113,13 @@ def run_once(scenario: Scenario, schedule: Schedule, *, record: bool = False) ->
             injection.stop()
             happened.extend(injection.happened)
             hosts.extend(world.machines)
+            if injection.mistake is not None:
+                mistakes.append(injection.mistake)
 
     began = time.process_time()
     run = simulate(director, seed=schedule.seed, latency_s=scenario.latency_s, record=record)
+    if mistakes:
+        raise mistakes[0]
     findings = run.result or Findings()
     broken = list(findings.broken)
     if run.error is not None:

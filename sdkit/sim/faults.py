@@ -35,8 +35,12 @@ from difflib import get_close_matches
 from random import Random
 from typing import Final, Literal
 
-from sdkit.errors import InvalidArgument
+from sdkit.errors import InvalidArgument, check_between
 
+SEED_MAX: Final = 2**63 - 1
+SECONDS_MAX: Final = 1e7  # four months: a run, or a fault in it
+NUMBER_MAX: Final = 10**9
+AMOUNT_MAX: Final = 1e9
 NEAR_STEPS: Final = 40  # a recovery takes about half as many
 
 On = Literal["machine", "disk", "link"]
@@ -51,6 +55,7 @@ class Kind:
         on: what it happens to.
         lasts: it has an end; ``for_s`` says when.
         amount: what its number means; empty if it has none.
+        least, most: what the number may be.
     """
 
     name: str
@@ -58,6 +63,8 @@ class Kind:
     says: str
     lasts: bool = False
     amount: str = ""
+    least: float = 0.0
+    most: float = AMOUNT_MAX
 
 
 KINDS: Final = {
@@ -66,19 +73,23 @@ KINDS: Final = {
         Kind("kill", "machine", "the process is killed, and started again", lasts=True),
         Kind("power cut", "machine", "the machine loses power, and boots again", lasts=True),
         Kind("pause", "machine", "the process is stopped, and goes on", lasts=True),
-        Kind("slow cpu", "machine", "it runs for this share of the time", True, "share"),
-        Kind("clock jump", "machine", "its wall clock is set forward or back", amount="seconds"),
-        Kind("clock drift", "machine", "its clocks run fast or slow", True, "relative"),
+        Kind(
+            "slow cpu", "machine", "it runs for this share of the time", True, "share", 0.01, 0.99
+        ),
+        Kind("clock jump", "machine", "its wall clock is set", False, "seconds", -AMOUNT_MAX),
+        Kind("clock drift", "machine", "its clocks run fast or slow", True, "relative", -0.99),
         Kind("slow disk", "disk", "every step takes this many times longer", True, "times"),
         Kind("full disk", "disk", "nothing more fits", lasts=True),
         Kind("failed write", "disk", "the next append fails"),
         Kind("short write", "disk", "the next append leaves a part behind", amount="bytes"),
         Kind("failed sync", "disk", "the next sync fails"),
         Kind("lying disk", "disk", "syncs say yes and do nothing", lasts=True),
-        Kind("flipped bit", "disk", "one bit at rest rots", amount="where"),
+        Kind("flipped bit", "disk", "one bit at rest rots"),
         Kind("cut", "link", "nothing arrives", lasts=True),
         Kind("slow link", "link", "everything takes this much longer", True, "seconds"),
-        Kind("lossy link", "link", "packets are lost and sent again", True, "probability"),
+        Kind(
+            "lossy link", "link", "packets are lost and sent again", True, "probability", 0.0, 1.0
+        ),
         Kind("reset", "link", "every connection breaks"),
         Kind("refuse", "machine", "connections to it are refused", lasts=True),
         Kind("no name", "machine", "its name does not resolve", lasts=True),
@@ -113,11 +124,16 @@ class Fault:
             near = get_close_matches(str(self.kind), KINDS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(KINDS)}"
             raise InvalidArgument(f"no fault is called {self.kind!r}{hint}", kind=self.kind)
-        if KINDS[self.kind].on == "link":
+        kind = KINDS[self.kind]
+        if kind.on == "link":
             self.ends()
-        if self.at_s < 0 or self.for_s < 0:
-            raise InvalidArgument(f"fault {self.number}: at_s and for_s are not negative")
-        if self.at_step is not None and KINDS[self.kind].on == "link":
+        check_between("number", self.number, 0, NUMBER_MAX)
+        check_between("at_step", self.at_step or 0, 0, NUMBER_MAX)
+        check_between("at_s", self.at_s, 0.0, SECONDS_MAX)
+        check_between("for_s", self.for_s, 0.0, SECONDS_MAX)
+        if kind.amount:
+            check_between(f"{kind.name}'s amount", self.amount, kind.least, kind.most)
+        if self.at_step is not None and kind.on == "link":
             raise InvalidArgument(f"fault {self.number}: a link has no disk whose steps to count")
 
     def ends(self) -> list[tuple[str, str]]:
@@ -181,14 +197,16 @@ def draw(menus: Iterable[Menu], *, seed: int, seconds: float) -> list[Fault]:
             for _ in range(rng.randint(*menu.times)):
                 at_s = round(rng.uniform(0.0, seconds), 6)
                 at_step = _step(menu, target, seed, rng) if menu.at_steps else None
+                for_s = round(rng.uniform(*menu.for_s), 6)
+                amount = round(rng.uniform(*menu.amount), 6)
                 fault = Fault(
                     number=0,
                     kind=menu.kind,
                     target=target,
                     at_s=at_s if at_step is None else 0.0,
                     at_step=at_step,
-                    for_s=round(rng.uniform(*menu.for_s), 6),
-                    amount=round(rng.uniform(*menu.amount), 6),
+                    for_s=for_s,
+                    amount=int(amount) if KINDS[menu.kind].amount == "bytes" else amount,
                 )
                 drawn.append(fault)
     drawn.sort(key=lambda fault: (fault.at_s, fault.at_step or 0, fault.kind, fault.target))
@@ -262,28 +280,35 @@ class Schedule:
         lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
         if not lines:
             raise InvalidArgument(f"{source} is empty; it must begin with a line that names a run")
-        number, first = lines[0]
-        head = _record(first, f"{source}:{number}")
-        try:
-            return cls(
-                scenario=str(head["scenario"]),
-                seed=int(str(head["seed"])),
-                seconds=float(str(head["seconds"])),
-                without=_names(head.get("without", [])),
-                faults=tuple(_fault(line, f"{source}:{n}") for n, line in lines[1:]),
-            )
-        except (KeyError, ValueError) as error:
-            if isinstance(error, InvalidArgument):
-                raise
-            raise InvalidArgument(
-                f"{source}:{number}: a run needs scenario, seed and seconds ({error})"
-            ) from error
+        (first, head), *rest = lines
+        run = _run(head, f"{source}:{first}")
+        faults: dict[int, Fault] = {}
+        for n, line in rest:
+            fault = _fault(line, f"{source}:{n}")
+            if faults.setdefault(fault.number, fault) is not fault:
+                raise InvalidArgument(f"{source}:{n}: there is a fault {fault.number} already")
+        return replace(run, faults=tuple(faults.values()))
 
 
-def _names(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise InvalidArgument(f"without is {value!r}; it must be a list")
-    return tuple(str(name) for name in value)
+def _run(line: str, place: str) -> Schedule:
+    """The first line: a schedule without its faults."""
+    head = _record(line, place)
+    known = [each.name for each in fields(Schedule) if each.name != "faults"]
+    if unknown := sorted(head.keys() - set(known)):
+        raise InvalidArgument(f"{place}: a run has no {unknown[0]}; it has {', '.join(known)}")
+    match head:
+        case {"scenario": str(scenario), "seed": int(seed), "seconds": int() | float() as seconds}:
+            without = head.get("without", [])
+        case _:
+            raise InvalidArgument(f"{place}: a run needs scenario, seed and seconds")
+    if not isinstance(without, list):
+        raise InvalidArgument(f"{place}: without is {without!r}; it must be a list")
+    try:
+        check_between("seed", seed, 0, SEED_MAX)
+        check_between("seconds", seconds, 0.0, SECONDS_MAX)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{place}: {error}") from error
+    return Schedule(scenario, seed, (), float(seconds), tuple(map(str, without)))
 
 
 def _record(line: str, place: str) -> dict[str, object]:
@@ -319,7 +344,9 @@ def _fault(line: str, place: str) -> Fault:
         if isinstance(value, bool) or not isinstance(value, accepted):
             raise InvalidArgument(f"{place}: {name} is {value!r}; it must be of {wanted.__name__}")
         values[name] = value
+    if missing := [name for name in ("number", "kind", "target") if name not in values]:
+        raise InvalidArgument(f"{place}: a fault needs number, kind and target; no {missing[0]}")
     try:
         return Fault(**values)  # type: ignore[arg-type]
-    except (InvalidArgument, TypeError) as error:
+    except InvalidArgument as error:
         raise InvalidArgument(f"{place}: {error}") from error

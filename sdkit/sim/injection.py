@@ -1,7 +1,8 @@
 """Injection: a schedule of faults, carried out on a world.
 
 Each fault is one call to begin it and, if it lasts, one to end it. Faults may
-overlap (a link that is cut twice is whole again after the second end), may hit
+overlap (a direction of a link that is cut twice, alone or with the other, is
+whole again after the second end), may hit
 what is down already (nothing happens), and end all together when the play asks
 for calm, so that a verdict is about what was kept and not about what is still
 out of reach.
@@ -25,6 +26,9 @@ from sdkit.sim.machine import Machine
 from sdkit.sim.world import World
 from sdkit.trace import event
 
+Place = str | tuple[str, str]
+"""A machine, or one direction of a link."""
+
 
 class Injection:
     """The faults of one run.
@@ -41,11 +45,12 @@ class Injection:
         self._seconds = seconds
         self._faults: Final = list(faults)
         self._under_way: Final[list[Fault]] = []
-        self._lasting: Final[Counter[tuple[str, str]]] = Counter()
+        self._lasting: Final[Counter[tuple[str, Place]]] = Counter()
         self._on_step: Final[dict[str, list[Fault]]] = {}
         self._context = contextvars.copy_context()  # the world's own, in which no life is current
         self._timers: Final[list[asyncio.TimerHandle]] = []
         self.happened: Final[list[int]] = []  # numbers, in order
+        self.mistake: InvalidArgument | None = None  # a fault that this world cannot suffer
 
     def start(self) -> None:
         """Set the clocks for every fault."""
@@ -63,6 +68,9 @@ class Injection:
 
         Faults that wait for a step of a disk wait no longer than the others.
         """
+        for target, (fault, *_) in self._on_step.items():
+            if target not in self._world.machines:
+                self._refuse(fault, _not_there(self._world, target))
         ends = [fault.at_s + fault.for_s for fault in self._faults if fault.at_step is None]
         last = max([self._seconds, *ends])
         await asyncio.sleep(max(0.0, last - self._world.time()))
@@ -91,22 +99,37 @@ class Injection:
     def _begin(self, fault: Fault) -> None:
         lasts = KINDS[fault.kind].lasts
         if lasts:
-            self._lasting[fault.kind, fault.target] += 1
+            self._lasting.update((fault.kind, place) for place in _places(fault))
             self._under_way.append(fault)
             loop = asyncio.get_running_loop()
             self._timers.append(loop.call_later(fault.for_s, self._end, fault))
         self.happened.append(fault.number)
         event("sim.fault", number=fault.number, kind=fault.kind, target=fault.target)
-        begin(self._world, fault, Random(f"{self._seed} fault {fault.number}"))
+        try:
+            begin(self._world, fault, Random(f"{self._seed} fault {fault.number}"))
+        except InvalidArgument as error:
+            self._refuse(fault, error)
+
+    def _refuse(self, fault: Fault, error: InvalidArgument) -> None:
+        mistake = InvalidArgument(f"fault {fault.number}: {error.message}")
+        self.mistake = self.mistake or mistake
+        self._world.fail(mistake)
 
     def _end(self, fault: Fault) -> None:
         if fault not in self._under_way:
             return
         self._under_way.remove(fault)
-        self._lasting[fault.kind, fault.target] -= 1
-        if not self._lasting[fault.kind, fault.target]:
+        self._lasting.subtract((fault.kind, place) for place in _places(fault))
+        over = [place for place in _places(fault) if not self._lasting[fault.kind, place]]
+        if over:
             event("sim.fault_over", number=fault.number, kind=fault.kind, target=fault.target)
-            end(self._world, fault)
+        for place in over:
+            end(self._world, fault, place)
+
+
+def _places(fault: Fault) -> Sequence[Place]:
+    """What it happens to, one by one: of a link, each direction is whole again by itself."""
+    return fault.ends() if KINDS[fault.kind].on == "link" else [fault.target]
 
 
 def begin(world: World, fault: Fault, random: Random) -> None:
@@ -172,11 +195,10 @@ def _begin_on_link(world: World, fault: Fault, source: str, target: str) -> None
             world.network.reset(source, target)
 
 
-def end(world: World, fault: Fault) -> None:
-    """Undo what `begin` began."""
-    if KINDS[fault.kind].on == "link":
-        for source, target in fault.ends():
-            _end_on_link(world, fault, source, target)
+def end(world: World, fault: Fault, place: Place) -> None:
+    """Undo what `begin` began, at one of the places where it did."""
+    if isinstance(place, tuple):
+        _end_on_link(world, fault, *place)
         return
     machine = _machine(world, fault)
     match fault.kind:
@@ -229,7 +251,9 @@ def _machine(world: World, fault: Fault) -> Machine:
     try:
         return world.machines[fault.target]
     except KeyError:
-        known = ", ".join(world.machines)
-        raise InvalidArgument(
-            f"fault {fault.number} is on {fault.target}; the machines are {known}"
-        ) from None
+        raise _not_there(world, fault.target) from None
+
+
+def _not_there(world: World, name: str) -> InvalidArgument:
+    known = ", ".join(world.machines)
+    return InvalidArgument(f"no machine is named {name!r}; there are: {known}")

@@ -183,7 +183,43 @@ def test_what_goes_wrong_in_a_play_is_its_verdict(
     assert said in outcome.error
 
 
-def test_a_fault_on_a_machine_that_is_not_there_is_named() -> None:
-    fault = Fault(number=1, kind="kill", target="c", at_s=0.5)
-    outcome = run_once(TOY, Schedule("toy", 1, (fault,), 1.0))
-    assert "fault 1 is on c; the machines are a, b" in outcome.error
+@pytest.mark.parametrize("step", [None, 3])
+def test_a_fault_on_a_machine_that_is_not_there_is_a_mistake(step: int | None) -> None:
+    fault = Fault(number=1, kind="kill", target="c", at_s=0.5, at_step=step)
+    with pytest.raises(InvalidArgument, match="fault 1: no machine is named 'c'; there are: a, b"):
+        run_once(TOY, Schedule("toy", 1, (fault,), 1.0))
+
+
+def test_each_direction_of_a_link_is_whole_again_after_its_last_cut() -> None:
+    """Both are cut from 0 to 3, one of them from 1 to 2 as well: that one ends first."""
+    arrived: list[float] = []
+
+    async def listen() -> None:
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(1):
+                arrived.append(asyncio.get_running_loop().time())
+            writer.close()
+
+        async with await asyncio.start_server(take, "b", 80):
+            await asyncio.sleep(60)
+
+    async def speak() -> None:
+        _, writer = await asyncio.open_connection("b", 80)
+        await asyncio.sleep(2.5)
+        writer.write(b"x")
+        await asyncio.sleep(30)
+        writer.close()
+
+    async def play(stage: Stage) -> Findings:
+        a, b = (stage.world.machine(name) for name in "ab")
+        b.boot(listen)
+        a.boot(speak)
+        await asyncio.sleep(40)
+        return Findings()
+
+    faults = (
+        Fault(number=1, kind="cut", target="a<->b", at_s=0.5, for_s=2.5),
+        Fault(number=2, kind="cut", target="a->b", at_s=1.0, for_s=1.0),
+    )
+    assert not run_once(scenario(play), Schedule("toy", 1, faults, 1.0)).broken
+    assert [at > 3.0 for at in arrived] == [True]

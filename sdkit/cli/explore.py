@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from sdkit.scenarios.catalog import SCENARIOS
-from sdkit.sim.explore import run_once, schedule_for, shrink
+from sdkit.sim.explore import be_quiet, run_once, schedule_for, shrink
 
 
 def explore(
@@ -23,6 +23,7 @@ def explore(
     folder: Annotated[Path, typer.Option(help="Where failing schedules go.")] = Path("explore"),
 ) -> None:
     """Try new seeds of every scenario; exit status 1 if any breaks."""
+    be_quiet()
     until = time.monotonic() + 60.0 * minutes
     seed, runs, broken = secrets.randbelow(10**9), 0, 0
     print(f"seeds from {seed} on, for {minutes:g} min", flush=True)

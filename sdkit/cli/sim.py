@@ -32,7 +32,7 @@ from sdkit.errors import InvalidArgument, check_between
 from sdkit.scenarios.catalog import COMPARISONS, SCENARIOS
 from sdkit.scenarios.comparison import Comparison
 from sdkit.sim import timeline
-from sdkit.sim.explore import Outcome, explore, only, run_once, schedule_for, shrink
+from sdkit.sim.explore import Outcome, be_quiet, explore, only, run_once, schedule_for, shrink
 from sdkit.sim.faults import SEED_MAX, Schedule
 from sdkit.sim.scenario import Scenario
 
@@ -89,6 +89,7 @@ def sim(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run a scenario in the simulator: the same code, in a world where power fails."""
+    be_quiet()
     if list_:
         show_list(as_json=as_json)
         return

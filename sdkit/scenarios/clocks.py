@@ -36,14 +36,15 @@ from sdkit.without import SAFEGUARDS, Parts, assemble
 
 PORT: Final = 7000
 SECRET: Final = "every second counts"
-SECONDS: Final = 20.0
+SECONDS: Final = 12.0
 LOCK_WAIT_S: Final = 1.0
 IDLE_TRANSACTION_S: Final = 2.0
 IDLE_CONNECTION_S: Final = 3.0
 CALL_S: Final = 0.7
 DRIFT_MAX: Final = 0.05
 PATIENCE_S: Final = 60.0
-SLACK_S: Final = 0.15  # latencies, and deadlines that are looked at every 50 ms
+LOOK_EVERY_S: Final = 0.05
+SLACK_S: Final = 0.15  # latencies, looks, and deadlines that are looked at every 50 ms
 CONFIG: Final = StoreServerConfig(
     host="0.0.0.0",
     port=PORT,
@@ -108,7 +109,7 @@ async def _until_free(key: bytes) -> None:
             found = await store.transactions()
             if not any(key in info.locks for info in found):
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _say_nothing(waits: Waits, go_on: Callable[[], bool]) -> None:

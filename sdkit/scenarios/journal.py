@@ -39,8 +39,8 @@ from sdkit.storage.journal import Journal, JournalConfig
 from sdkit.storage.wal import record_size
 from sdkit.without import SAFEGUARDS, Parts, assemble
 
-SECONDS: Final = 0.4
-STEPS: Final = 250  # of the disk: about as many as a run without faults has
+SECONDS: Final = 0.1
+STEPS: Final = 1200  # of the disk: about as many as a run without faults has
 ROTS: Final = 6
 # These two show better in the bank: this program has no clients that believe what they are told.
 ELSEWHERE: Final = ("journal.failed_sync_is_final", "journal.position_before_sync")
@@ -51,7 +51,8 @@ ROOM: Final = "account"
 class Account:
     """What was appended, and what anybody has been told."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self.log: Final[list[bytes]] = []  # log[lsn - 1]
         self.told = 0  # acknowledged or shown up to here
         self.gone: Final[set[bytes]] = set()
@@ -95,8 +96,8 @@ class Account:
         self.told = len(contents)
 
     def blame(self, promise: str, detail: str) -> None:
-        """Note a broken promise."""
-        self.broken.append(Broken(promise, detail))
+        """Note a broken promise, and when it was seen to be."""
+        self.broken.append(Broken(promise, detail, self._now()))
 
     def _forget(self, length: int) -> None:
         self.gone.update(self.log[length:])
@@ -256,7 +257,7 @@ async def _close(journal: Journal) -> None:
 async def play(stage: Stage) -> Findings:
     """One machine and its log, from the first record to the last flipped bit."""
     parts = assemble(stage.without)
-    world, account = stage.world, Account()
+    world, account = stage.world, Account(stage.world.time)
     machine = world.machine("log", disk=parts.disk(delay_s=20e-6, sync_s=200e-6))
     durability = Random(f"{world.seed} durability").choice(DURABILITIES)
     config = JournalConfig(
@@ -354,12 +355,12 @@ JOURNAL: Final = Scenario(
         if name.startswith("journal.") and name not in ELSEWHERE
     },
     menus=(
-        Menu("power cut", ["log"], (0, 3), for_s=(0.0, 0.02), at_steps=STEPS),
-        Menu("kill", ["log"], (0, 3), for_s=(0.0, 0.02), at_steps=STEPS),
+        Menu("power cut", ["log"], (0, 4), for_s=(0.0, 0.003), at_steps=STEPS),
+        Menu("kill", ["log"], (0, 4), for_s=(0.0, 0.003), at_steps=STEPS),
         Menu("failed sync", ["log"], (0, 1)),
         Menu("failed write", ["log"], (0, 1)),
         Menu("short write", ["log"], (0, 1), amount=(0, 600)),
-        Menu("full disk", ["log"], (0, 1), for_s=(0.01, 0.1)),
+        Menu("full disk", ["log"], (0, 1), for_s=(0.003, 0.03)),
     ),
     seconds=SECONDS,
     latency_s=(0.001, 0.001),

@@ -70,7 +70,8 @@ LIMITS: Final = Limits(
 class Account:
     """What was asked, what ran, and what the callers were told."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self.ran: Final[Counter[str]] = Counter()
         self.told: Final[Counter[str]] = Counter()
         self.running = 0
@@ -103,8 +104,8 @@ class Account:
             self.blame("no means no", f"{call} did not happen, and ran")
 
     def blame(self, promise: str, detail: str) -> None:
-        """Note a broken promise."""
-        self.broken.append(Broken(promise, detail))
+        """Note a broken promise, and when it was seen to be."""
+        self.broken.append(Broken(promise, detail, self._now()))
 
 
 class Desk(Server):
@@ -298,7 +299,7 @@ async def _be_strange(account: Account, go_on: Callable[[], bool]) -> None:
 async def play(stage: Stage) -> Findings:
     """Two clients, a stranger and a server; in the end the server has nothing left to do."""
     parts = assemble(stage.without)
-    world, account = stage.world, Account()
+    world, account = stage.world, Account(stage.world.time)
     closing = asyncio.Event()
 
     def go_on() -> bool:

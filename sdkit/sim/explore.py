@@ -23,6 +23,7 @@ failure-inducing input", 2002): halves first, then one at a time.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 import time
@@ -157,7 +158,7 @@ def explore(
     waiting = iter(schedules)
     # Not forked: a forked child would inherit whatever the parent has patched or half done.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_be_a_worker) as pool:
         try:
             running: set[Future[Outcome]] = {
                 pool.submit(run_once, scenario, schedule) for schedule in islice(waiting, 2 * jobs)
@@ -172,8 +173,14 @@ def explore(
             pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
+def _be_a_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    be_quiet()
+
+
+def be_quiet() -> None:
+    """Let this process print no log lines by itself: what goes wrong in a run is in its outcome."""
+    logging.getLogger("sdkit").addHandler(logging.NullHandler())
 
 
 def shrink(

@@ -220,19 +220,22 @@ def _step(menu: Menu, target: str, seed: int, rng: Random) -> int:
     return first + rng.randrange(NEAR_STEPS)
 
 
+def as_row(fault: Fault) -> tuple[str, ...]:
+    """Number, when, what, where, how long, how much."""
+    amount = KINDS[fault.kind].amount
+    return (
+        f"{fault.number}",
+        fault.when,
+        fault.kind,
+        fault.target,
+        f"{fault.for_s:.3f} s" if fault.for_s else "",
+        f"{amount} {fault.amount:g}" if amount else "",
+    )
+
+
 def table(faults: Iterable[Fault]) -> str:
     """A schedule as text, a row for each fault."""
-    rows = [
-        (
-            f"{fault.number}",
-            fault.when,
-            fault.kind,
-            fault.target,
-            f"{fault.for_s:.3f} s" if fault.for_s else "",
-            f"{KINDS[fault.kind].amount} {fault.amount:g}" if KINDS[fault.kind].amount else "",
-        )
-        for fault in faults
-    ]
+    rows = [as_row(fault) for fault in faults]
     head = ("#", "when", "fault", "where", "lasts", "")
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = []

@@ -3,8 +3,8 @@
 A lane for each machine, time from left to right. The lane is a bar while the
 machine is up, and a gap while it is not; faults are marks on it, numbered as in
 the table; messages are lines from lane to lane, drawn at the instant at which
-they arrive; events are dots. The moment at which a promise was seen to be broken
-is a red line through everything.
+they arrive; events are dots. The moment at which a promise was broken is a red
+line through everything, with its name.
 
     db        ▇▇▇▇▇▇▇▇▇▇▇▇▇▇①      ▇▇▇▇▇▇▇▇▇▇▇▇▇▇
                  │ │                    │
@@ -25,7 +25,7 @@ from typing import Final
 
 from sdkit.sim.digest import Recorded
 from sdkit.sim.explore import Outcome
-from sdkit.sim.faults import KINDS
+from sdkit.sim.faults import KINDS, as_row
 from sdkit.sim.scenario import Scenario
 
 MESSAGES_MAX: Final = 50_000  # a browser draws no more with pleasure
@@ -105,8 +105,6 @@ def _faults(outcome: Outcome) -> list[dict[str, object]]:
         if KINDS[fault.kind].on == "link":
             # On the end that has fewer of its own: one lane would be full of all links.
             lane = min(fault.ends()[0], key=lambda name: on_machine[name])
-        row = (fault.number, fault.when, fault.kind, fault.target)
-        lasts = f"{fault.for_s:.3f} s" if fault.for_s else ""
         drawn.append(
             {
                 "number": fault.number,
@@ -114,7 +112,7 @@ def _faults(outcome: Outcome) -> list[dict[str, object]]:
                 "lasts": fault.for_s,
                 "lane": lane,
                 "says": str(fault),
-                "row": [*row, lasts],
+                "row": as_row(fault),
             }
         )
     return drawn

@@ -233,7 +233,6 @@ def simulate(
         the result or the error, and the digest; errors are not raised here, but
         by `Run.value`. ``KeyboardInterrupt`` is.
     """
-    digest = Digest(keep=record)
 
     def make() -> VirtualTimeLoop:
         return VirtualTimeLoop(
@@ -244,13 +243,24 @@ def simulate(
             buffer_bytes=buffer_bytes,
         )
 
+    with _garbage_by_turns():
+        return _simulate(play, make, Digest(keep=record), seed=seed)
+
+
+def _simulate(
+    play: Callable[[World], Coroutine[Any, Any, T]],
+    make: Callable[[], VirtualTimeLoop],
+    digest: Digest,
+    *,
+    seed: int | str,
+) -> Run[T]:
     runner = asyncio.Runner(loop_factory=make)
     loop = runner.get_loop()  # opens a real socket pair, so it comes before the interception
     assert isinstance(loop, VirtualTimeLoop)
     result: T | None = None
     error: BaseException | None = None
     outside = SimulatedHost("world", seed=seed, now=loop.true_time)
-    with intercepted(loop.network, seed=seed), _garbage_by_turns(), running_on(outside), runner:
+    with intercepted(loop.network, seed=seed), running_on(outside), runner:
         world = World(loop, digest, seed=seed)
         loop.set_exception_handler(world.on_unhandled)
         loop.network.on_deliver = world.on_deliver
@@ -298,13 +308,14 @@ def _let_go(*errors: BaseException | None) -> None:
 def _garbage_by_turns() -> Iterator[None]:
     """Python collects no garbage by itself; the selector does, after fixed numbers of turns."""
     was_enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
-    # What was there before is nobody's garbage: looking through it each time took most of the time.
+    # What was there before is left alone, garbage or not: its finalizers belong to no run, and
+    # looking through it took half of a short run's time.
     gc.freeze()
     try:
         yield
     finally:
+        gc.collect()  # the world itself, which nothing holds by now
         gc.unfreeze()
         if was_enabled:
             gc.enable()

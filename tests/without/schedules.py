@@ -8,6 +8,7 @@ searches and shrinks them anew: all, or those named.
 from __future__ import annotations
 
 import sys
+from itertools import islice
 from pathlib import Path
 
 from sdkit.scenarios.catalog import SCENARIOS
@@ -17,6 +18,7 @@ from sdkit.sim.scenario import Scenario
 
 FOLDER = Path(__file__).parent / "schedules"
 RUNS_MAX = 300
+TRIED_MAX = 5  # broken runs that are shrunk, to keep the smallest
 CASES = [(scenario, name) for scenario in SCENARIOS.values() for name in scenario.safeguards]
 
 
@@ -32,13 +34,14 @@ def saved(scenario: Scenario, safeguard: str) -> Schedule:
 def search(scenario: Scenario, safeguard: str) -> Outcome | None:
     """The smallest run that breaks; rather one that breaks a promise than one that only raises."""
     schedules = (schedule_for(scenario, seed, without=[safeguard]) for seed in range(RUNS_MAX))
-    broken: list[Outcome] = []
-    for outcome in explore(scenario, schedules):
-        if outcome.broken:
-            broken.append(outcome)
-            if outcome.promises != {NOTHING_RAISES} or len(broken) == 5:
-                break
-    return shrink(scenario, broken[-1]) if broken else None
+    broken = list(islice((it for it in explore(scenario, schedules) if it.broken), TRIED_MAX))
+    smallest = [shrink(scenario, outcome) for outcome in broken]
+    return min(smallest, key=_size, default=None)
+
+
+def _size(outcome: Outcome) -> tuple[bool, int, float]:
+    schedule = outcome.schedule
+    return outcome.promises == {NOTHING_RAISES}, len(schedule.faults), schedule.seconds
 
 
 def main(arguments: list[str]) -> None:

@@ -77,6 +77,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 LATENCY_S: Final = 0.000_5
+COARSE_FROM_S: Final = 2.0**23  # from here on two neighbouring floats are over a nanosecond apart
 BUFFER_BYTES: Final = 256 * 1024
 
 
@@ -154,6 +155,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             self.network, advance=self._advance, who_waits=lambda: _who_waits(self)
         )
         super().__init__(selector)
+        self._clock_resolution = 1e-9
 
     # ── time ─────────────────────────────────────────────────────────────────
 
@@ -168,7 +170,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _advance(self, instant: float) -> None:
         self._now = instant
-        self._clock_resolution = max(1e-9, math.ulp(instant))
+        if instant >= COARSE_FROM_S:
+            self._clock_resolution = math.ulp(instant)
 
     # ── callbacks ────────────────────────────────────────────────────────────
 

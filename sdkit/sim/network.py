@@ -23,13 +23,15 @@ import heapq
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVarTuple
 
 from sdkit.errors import InvalidArgument
 from sdkit.sim.addresses import Address, Addresses
 from sdkit.sim.life import Life
 from sdkit.sim.links import ANY, Direction, Latency, Link, Rules, Station
 from sdkit.sim.stream import Endpoint, join
+
+Ts = TypeVarTuple("Ts")
 
 FIRST_DESCRIPTOR: Final = 1 << 20  # above any real one
 REQUEST_AGAIN_S: Final = 1.0
@@ -105,6 +107,7 @@ class Network(Addresses):
         super().__init__(names)
         self.sockets: Final[dict[int, Pollable]] = {}  # the open ones, by descriptor
         self.touched: Final[dict[int, None]] = {}  # descriptors that may have become ready
+        self.watched: Final[dict[int, int]] = {}  # descriptors, and the events that are waited for
         self._latency_s = latency_s
         self._seed = seed
         self._buffer_bytes = buffer_bytes
@@ -113,26 +116,25 @@ class Network(Addresses):
         self._rules = Rules()
         self._connections: list[Connection] = []
         self._connections_max = CONNECTIONS_MIN
-        self._arrivals: list[tuple[float, int, Callable[[], None]]] = []
+        # What is under way, as a heap: when it arrives, its number, what happens then.
+        self.arrivals: Final[list[tuple[float, int, Callable[..., None], tuple[Any, ...]]]] = []
         self._serial = itertools.count()
         self._descriptors = itertools.count(FIRST_DESCRIPTOR)
 
     # ── messages ─────────────────────────────────────────────────────────────
 
-    def post(self, arrival: float, message: Callable[[], None]) -> None:
+    def post(self, arrival: float, message: Callable[[*Ts], None], *args: *Ts) -> None:
         """Let ``message`` happen at ``arrival``; those of one instant in the order of posting."""
         # The clock reads whole nanoseconds: between two of them a message would never be due.
-        heapq.heappush(self._arrivals, (whole_nanoseconds(arrival), next(self._serial), message))
-
-    def next_arrival(self) -> float | None:
-        """The instant of the next message, if any is under way."""
-        return self._arrivals[0][0] if self._arrivals else None
+        entry = whole_nanoseconds(arrival), next(self._serial), message, args
+        heapq.heappush(self.arrivals, entry)
 
     def deliver(self, now: float) -> None:
         """Let everything happen that is due by now."""
-        arrivals = self._arrivals
+        arrivals = self.arrivals
         while arrivals and arrivals[0][0] <= now:
-            heapq.heappop(arrivals)[2]()
+            _, _, message, args = heapq.heappop(arrivals)
+            message(*args)
 
     def add(self, sock: Pollable) -> int:
         """A descriptor for a new socket; never one that the operating system would give."""

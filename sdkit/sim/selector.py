@@ -71,8 +71,9 @@ class TimeJumpingSelector(selectors.BaseSelector):
         if self._turns % TURNS_PER_COLLECTION == 0 and not gc.isenabled():
             gc.collect()
         network = self._network
-        now = network.now()
-        network.deliver(now)
+        now, arrivals = network.now(), network.arrivals
+        if arrivals and arrivals[0][0] <= now:
+            network.deliver(now)
         ready = self._ready() if network.touched else []
         if ready or (timeout is not None and timeout <= 0):
             self._count_turn()
@@ -83,21 +84,22 @@ class TimeJumpingSelector(selectors.BaseSelector):
             self._turns_at_this_instant = 0
         else:
             self._count_turn()
-        network.deliver(network.now())
-        return self._ready()
+        if arrivals and arrivals[0][0] <= instant:
+            network.deliver(instant)
+        return self._ready() if network.touched else []
 
     def _next_instant(self, now: float, timeout: float | None) -> float:
         """When the next thing happens."""
-        arrival = self._network.next_arrival()
+        arrivals = self._network.arrivals
         if timeout is not None:
             # The sum is a little off; rounded to the nanosecond it is exact again.
             timer = whole_nanoseconds(now + timeout)
-            return timer if arrival is None or timer < arrival else arrival
-        if arrival is None:
+            return arrivals[0][0] if arrivals and arrivals[0][0] <= timer else timer
+        if not arrivals:
             raise Deadlock(
                 f"at {now:g} s every task waits, and nothing is to come\n{self._who_waits()}"
             )
-        return arrival
+        return arrivals[0][0]
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Among the sockets that something has happened to, those that their owner can use."""
@@ -131,12 +133,15 @@ class TimeJumpingSelector(selectors.BaseSelector):
             raise KeyError(f"{fileobj!r} is already registered")
         key = selectors.SelectorKey(fileobj, descriptor, events, data)
         self._keys[descriptor] = key
+        self._network.watched[descriptor] = events
         self._network.touched[descriptor] = None
         return key
 
     def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
         """Stop watching."""
-        return self._keys.pop(_descriptor(fileobj))
+        descriptor = _descriptor(fileobj)
+        self._network.watched.pop(descriptor, None)
+        return self._keys.pop(descriptor)
 
     def get_key(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
         """What was registered for it; a ``KeyError`` if nothing was."""

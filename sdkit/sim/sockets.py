@@ -73,13 +73,20 @@ class SimulatedSocket:
         if endpoint is None:
             waiting = self._listener is not None and self._listener.queue
             return events & EVENT_READ if waiting else 0
-        ready = events & EVENT_READ if endpoint.readable else 0
+        # The bytes first: `readable` asks for them too, at the price of a call.
+        ready = events & EVENT_READ if endpoint.inbox or endpoint.readable else 0
         if events & EVENT_WRITE and endpoint.writable:
             ready |= EVENT_WRITE
         return ready
 
     def _touch(self) -> None:
         self._network.touched[self._descriptor] = None
+
+    def _rest(self) -> None:
+        # All has been read. Who waits for that alone need not be looked at before more arrives.
+        network = self._network
+        if network.watched.get(self._descriptor) == EVENT_READ:
+            network.touched.pop(self._descriptor, None)
 
     # ── the life of a socket ─────────────────────────────────────────────────
 
@@ -133,7 +140,7 @@ class SimulatedSocket:
 
     def _use(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        endpoint.on_change = self._touch
+        endpoint.on_change, endpoint.on_empty = self._touch, self._rest
 
     def shutdown(self, how: int) -> None:
         """Half-close: no more sending (``SHUT_WR``), no more reading (``SHUT_RD``), or both."""
@@ -177,8 +184,11 @@ class SimulatedSocket:
 
     def send(self, data: bytes | bytearray | memoryview, _flags: int = 0) -> int:
         """Send what there is room for; how many bytes that was."""
+        endpoint = self._endpoint
+        if endpoint is None or self._descriptor == -1:
+            endpoint = self._connected()
         try:
-            return self._connected().send(bytes(data))
+            return endpoint.send(bytes(data))
         except BlockingIOError:
             raise self._would_block("send") from None
 
@@ -188,8 +198,11 @@ class SimulatedSocket:
 
     def recv(self, length: int, _flags: int = 0) -> bytes:
         """Up to ``length`` of the bytes that have arrived; b"" at the end."""
+        endpoint = self._endpoint
+        if endpoint is None or self._descriptor == -1:
+            endpoint = self._connected()
         try:
-            return self._connected().recv(length)
+            return endpoint.recv(length)
         except BlockingIOError:
             raise self._would_block("recv") from None
 

@@ -50,6 +50,7 @@ class Endpoint:
     def __init__(self, post: Post, buffer_bytes: int) -> None:
         self.peer: Endpoint = self  # until `join`
         self.on_change: Callable[[], None] = _nothing  # readable or writable may have changed
+        self.on_empty: Callable[[], None] = _nothing  # it is not readable any more
         self.inbox = bytearray()
         self.under_way = 0  # bytes sent to this end and not yet arrived
         self.connected = False
@@ -94,7 +95,9 @@ class Endpoint:
         if self._finished or self.dead:
             raise _error(errno.EPIPE)
         peer = self.peer
-        if not self.connected or (room := peer.room) <= 0:
+        # `room`, written out here and below: the two halves of a message pass here.
+        room = peer._buffer_bytes - len(peer.inbox) - peer.under_way
+        if not self.connected or room <= 0:
             raise _error(errno.EAGAIN)
         part = data[:room]
         size = len(part)
@@ -110,13 +113,15 @@ class Endpoint:
             OSError: the connection is broken.
         """
         if self.inbox:
-            was_full = self.room <= 0
+            was_full = len(self.inbox) + self.under_way >= self._buffer_bytes
             if length < len(self.inbox):
                 part = bytes(self.inbox[:length])
                 del self.inbox[:length]
             else:
                 part = bytes(self.inbox)
                 self.inbox.clear()
+                if not (self._ended or self.dead or self._deaf):
+                    self.on_empty()
             if was_full:
                 self.peer.on_change()  # it may write again
             return part

@@ -45,17 +45,17 @@ def test_without_a_safeguard_a_seed_breaks_it_and_the_smallest_run_can_be_replay
     tmp_path: Path,
 ) -> None:
     saved = tmp_path / "smallest.jsonl"
-    search = ("sim", "bank", "--without", "journal.sync", "--runs", "50")
+    search = ("sim", "rpc", "--without", "rpc.lost_is_indeterminate", "--runs", "50")
     done = sdkit(*search, "--save", str(saved))
     assert done.returncode == 1, done.stderr
-    assert "breaks it: nothing lost" in done.stdout
+    assert "breaks it: no means no" in done.stdout
     (replay,) = [line for line in done.stdout.splitlines() if line.startswith("replay: ")]
     again = sdkit(*replay.removeprefix("replay: sdkit ").split(), "--json")
     from_file = sdkit("sim", "--schedule", str(saved), "--json")
     assert again.returncode == from_file.returncode == 1
     runs = [json.loads(each.stdout) for each in (again, from_file)]
     assert runs[0]["digest"] == runs[1]["digest"]
-    assert runs[0]["broken"][0]["promise"] == "nothing lost"
+    assert runs[0]["broken"][0]["promise"] == "no means no"
     assert len(runs[0]["faults"]) == 1
 
 

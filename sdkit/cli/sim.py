@@ -15,7 +15,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -271,15 +271,16 @@ def _search(
                 break
     outcomes.sort(key=lambda outcome: outcome.schedule.seed)
     broken = [outcome for outcome in outcomes if outcome.broken]
-    smallest = None
+    smallest, cut_short = None, False
     if broken and not interrupted:
-        smallest = _shrunk(console, scenario, broken[0])
+        smallest, cut_short = _shrunk(console, scenario, broken[0])
         if save is not None:
             save.write_text(smallest.schedule.text())
+    stopped = interrupted or cut_short
     if as_json:
-        print(json.dumps(summary(scenario, first, outcomes, smallest, interrupted=interrupted)))
+        print(json.dumps(summary(scenario, first, outcomes, smallest, interrupted=stopped)))
     else:
-        tell_all(console, scenario, outcomes, smallest, interrupted=interrupted)
+        tell_all(console, scenario, outcomes, smallest, interrupted=stopped)
     raise typer.Exit(1 if broken else 130 if interrupted else 0)
 
 
@@ -317,15 +318,22 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _shrunk(console: Console, scenario: Scenario, outcome: Outcome) -> Outcome:
-    with _progress(console) as progress, suppress(KeyboardInterrupt):
+def _shrunk(console: Console, scenario: Scenario, outcome: Outcome) -> tuple[Outcome, bool]:
+    """The smallest run, and whether Ctrl-C left it larger than it could be."""
+    smallest = outcome
+
+    with _progress(console) as progress:
         bar = progress.add_task("shrinking", total=None)
-        outcome = shrink(
-            scenario,
-            outcome,
-            on_try=lambda left: progress.update(bar, advance=1, description=f"{left} faults left"),
-        )
-    return outcome
+
+        def note(known: Outcome) -> None:
+            nonlocal smallest
+            smallest, left = known, len(known.schedule.faults)
+            progress.update(bar, advance=1, description=f"{left} faults left")
+
+        try:
+            return shrink(scenario, outcome, on_try=note), False
+        except KeyboardInterrupt:
+            return smallest, True
 
 
 # ── comparing runs ───────────────────────────────────────────────────────────

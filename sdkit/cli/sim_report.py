@@ -134,7 +134,8 @@ def tell_all(
 ) -> None:
     """Many runs, in a few lines."""
     if interrupted:
-        console.print(f"interrupted after {len(outcomes)} runs; so far:", highlight=False)
+        doing = "while making it smaller" if smallest else f"after {len(outcomes)} runs"
+        console.print(f"interrupted {doing}; so far:", highlight=False)
     broken = [outcome for outcome in outcomes if outcome.broken]
     if outcomes:
         counts = _fault_counts(outcomes)

@@ -184,14 +184,14 @@ def be_quiet() -> None:
 
 
 def shrink(
-    scenario: Scenario, outcome: Outcome, *, on_try: Callable[[int], None] | None = None
+    scenario: Scenario, outcome: Outcome, *, on_try: Callable[[Outcome], None] | None = None
 ) -> Outcome:
     """The smallest run that still breaks one of the promises that ``outcome`` broke.
 
     No fault can be left out of it, and it is as short as it can be.
 
     Args:
-        on_try: told before each run how many faults are left at most.
+        on_try: told before each run which is the smallest so far.
     """
     smallest = outcome
     while True:
@@ -201,7 +201,7 @@ def shrink(
         smallest = smaller  # a shorter run may need fewer faults, and break fewer promises
 
 
-def _fewest(scenario: Scenario, outcome: Outcome, on_try: Callable[[int], None] | None) -> Outcome:
+def _fewest(scenario: Scenario, outcome: Outcome, on_try: Callable[[Outcome], None] | None) -> Outcome:
     """Leave faults out, halves first, until none can be left out."""
     smallest = outcome
     size = (len(smallest.schedule.faults) + 1) // 2
@@ -220,7 +220,7 @@ def _fewest(scenario: Scenario, outcome: Outcome, on_try: Callable[[int], None] 
 
 
 def _shortest(
-    scenario: Scenario, outcome: Outcome, on_try: Callable[[int], None] | None
+    scenario: Scenario, outcome: Outcome, on_try: Callable[[Outcome], None] | None
 ) -> Outcome:
     """End the play earlier, by ever smaller steps."""
     smallest = outcome
@@ -237,10 +237,10 @@ def _still_broken(
     scenario: Scenario,
     schedule: Schedule,
     known: Outcome,
-    on_try: Callable[[int], None] | None,
+    on_try: Callable[[Outcome], None] | None,
 ) -> Outcome | None:
     if on_try is not None:
-        on_try(len(known.schedule.faults))
+        on_try(known)
     tried = run_once(scenario, schedule)
     return tried if tried.promises & known.promises else None
 

@@ -6,10 +6,16 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from sdkit.cli.main import app
+from sdkit.sim.explore import Outcome, only
+from sdkit.sim.scenario import Scenario
 from tests.cli.command import sdkit
 
 
@@ -197,3 +203,21 @@ def test_ctrl_c_prints_what_is_known_so_far() -> None:
     found = json.loads(out)
     assert process.returncode == 130
     assert found["interrupted"] is True
+
+
+def test_ctrl_c_while_a_run_is_made_smaller_shows_how_small_it_is_by_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def shrink(
+        scenario: Scenario, outcome: Outcome, *, on_try: Callable[[Outcome], None]
+    ) -> Outcome:
+        on_try(replace(outcome, schedule=only(outcome.schedule, [1])))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sdkit.cli.sim.shrink", shrink)
+    words = ["sim", "rpc", "--without", "rpc.answers_by_id", "--runs", "1", "--json"]
+    done = CliRunner().invoke(app, words)
+    found = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert found["interrupted"] is True
+    assert [fault["number"] for fault in found["smallest"]["faults"]] == [1]

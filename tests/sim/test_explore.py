@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -100,10 +101,46 @@ def test_a_schedule_is_a_table() -> None:
     assert " ".join(row.split()) == "4 1.500 s slow cpu db 0.250 s share 0.1"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"scenario": "toy", "seed": "x", "seconds": 1}'])
-def test_a_file_without_a_run_is_refused(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="schedule"):
-        Schedule.parse(text)
+HEAD = '{"scenario": "toy", "seed": 1, "seconds": 1.0}'
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not a JSON object"),
+        ('{"number": 1, "kind": "flood", "target": "a"}', "no fault is called 'flood'"),
+        ('{"number": 1, "kind": "kill", "target": "a", "at": 1}', "a fault has no at"),
+        ('{"number": 1, "kind": "kill", "target": "a", "at_s": "soon"}', "at_s is 'soon'"),
+        ('{"number": 1, "kind": "kill", "target": "a", "at_s": Infinity}', "at_s is inf"),
+        ('{"number": 1, "kind": "cut", "target": "a"}', "it must be a->b or a<->b"),
+        ('{"kind": "kill", "target": "a"}', "no number"),
+        ('{"number": 1, "kind": "slow cpu", "target": "a", "amount": 7}', "amount is 7"),
+        ('{"number": 9, "kind": "kill", "target": "a"}', "there is a fault 9 already"),
+    ],
+)
+def test_a_broken_line_of_a_schedule_is_named(line: str, said: str) -> None:
+    text = f'{HEAD}\n{{"number": 9, "kind": "kill", "target": "b"}}\n\n{line}\n'
+    with pytest.raises(InvalidArgument, match=f"^some.jsonl:4: .*{re.escape(said)}"):
+        Schedule.parse(text, source="some.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "some.jsonl is empty"),
+        ("[]", "some.jsonl:1: .* not a JSON object"),
+        ("{}", "some.jsonl:1: a run needs scenario, seed and seconds"),
+        (HEAD.replace("1,", '"x",'), "a run needs scenario, seed and seconds"),
+        (HEAD.replace("1.0", "NaN"), "some.jsonl:1: seconds is nan"),
+        (HEAD.replace("1,", "-1,"), "some.jsonl:1: seed is -1"),
+        (HEAD.replace("}", ', "witout": []}'), "some.jsonl:1: a run has no witout"),
+        (HEAD.replace("}", ', "without": "x"}'), "some.jsonl:1: without is 'x'"),
+    ],
+)
+def test_a_file_without_a_run_is_refused(line: str, said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        Schedule.parse(line, source="some.jsonl")
 
 
 # ── what goes wrong in a play is a verdict, too ──────────────────────────────

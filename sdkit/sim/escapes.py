@@ -214,6 +214,24 @@ def _clocks(running: Running) -> Iterator[Replacement]:
     ]:
         real = getattr(time, name)
         yield time, name, real, guard(real, virtual, remedy)
+    for name in ("gmtime", "localtime", "ctime"):
+        real = getattr(time, name)
+        yield time, name, real, _of_an_instant(running, real, wall)
+
+
+def _of_an_instant(running: Running, real: Function, remedy: str) -> Function:
+    """A function that takes an instant, or else the present one."""
+
+    @functools.wraps(real)
+    def tell(seconds: float | None = None, /) -> Any:
+        simulation = running()
+        if simulation is not None and seconds is None:
+            if asks_for_us(asker(1)):
+                raise refusal(f"time.{real.__name__}()", remedy, depth=1)
+            seconds = simulation.wall_ns() / 1e9
+        return real(seconds)
+
+    return tell
 
 
 def _monotonic_ns(simulation: Simulation) -> int:

@@ -201,7 +201,9 @@ def shrink(
         smallest = smaller  # a shorter run may need fewer faults, and break fewer promises
 
 
-def _fewest(scenario: Scenario, outcome: Outcome, on_try: Callable[[Outcome], None] | None) -> Outcome:
+def _fewest(
+    scenario: Scenario, outcome: Outcome, on_try: Callable[[Outcome], None] | None
+) -> Outcome:
     """Leave faults out, halves first, until none can be left out."""
     smallest = outcome
     size = (len(smallest.schedule.faults) + 1) // 2

@@ -1,4 +1,4 @@
-"""Every scenario holds, over many seeds; ``SEEDS=10`` makes it ten times as many.
+"""Every scenario holds, over many seeds; CI asks for five times as many with ``SEEDS=5``.
 
 ``make explore`` goes on with other seeds for as long as it is told to.
 """

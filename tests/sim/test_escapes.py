@@ -150,6 +150,9 @@ def test_a_library_may_not_open_a_file_either_and_the_line_that_led_there_is_nam
         (time.monotonic_ns, "monotonic_ns"),
         (time.perf_counter, "monotonic_ns"),
         (time.perf_counter_ns, "monotonic_ns"),
+        (time.gmtime, "now_ns"),
+        (time.localtime, "now_ns"),
+        (time.ctime, "now_ns"),
     ],
 )
 def test_our_code_asks_its_host_for_the_time(call: Callable[[], Any], remedy: str) -> None:
@@ -206,10 +209,17 @@ def test_a_seeded_generator_is_nobodys_escape() -> None:
         ("time.monotonic_ns()", 2_500_000_000),
         ("time.perf_counter()", 2.5),
         ("time.perf_counter_ns()", 2_500_000_000),
+        ("time.gmtime()", time.gmtime(EPOCH_NS / 1e9 + 2)),
+        ("time.localtime()", time.localtime(EPOCH_NS / 1e9 + 2)),
+        ("time.ctime()", time.ctime(EPOCH_NS / 1e9 + 2)),
     ],
 )
-def test_a_library_reads_virtual_time(call: str, answer: float) -> None:
+def test_a_library_reads_virtual_time(call: str, answer: object) -> None:
     assert in_simulation(lambda: ask(call), after_s=2.5) == answer
+
+
+def test_a_given_instant_is_told_to_anybody() -> None:
+    assert in_simulation(lambda: time.gmtime(0.0)) == time.gmtime(0.0)
 
 
 def test_a_library_reads_the_clocks_of_the_machine_it_runs_on() -> None:

@@ -315,7 +315,8 @@ def _garbage_by_turns() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.collect()  # the world itself, which nothing holds by now
+        with freezing.silence():
+            gc.collect()  # the world itself, which nothing holds by now
         gc.unfreeze()
         if was_enabled:
             gc.enable()

@@ -1,0 +1,370 @@
+"""Breaker: a circuit around calls, for coroutines and for threads.
+
+    profiles = Breaker("profiles", BreakerConfig(trip=ConsecutiveFailures(5), open_s=10))
+
+    @profiles                                  as decorator, of `async def` or `def`
+    async def profile(user): ...
+
+    async with profiles: ...                   as a block; `with` where nothing is awaited
+
+    await profiles.call(fetch, user)           as a plain object; `call_sync` for plain functions
+
+    attempt = profiles.attempt()               by hand, where the end is somewhere else
+    attempt.succeed()
+
+Everything worth thinking about is in `sdkit.breaker.circuit`. The shell reads
+the clock, keeps threads apart, and sees to it that a permit comes back whatever
+ends the call: a result, an error, a cancellation, ``KeyboardInterrupt``.
+
+Three things to notice
+    1. *Threads.* One breaker may be used by any number of threads and event loops at
+       once: every step of the circuit is taken under a lock, and the call itself
+       outside it, so a slow call holds nobody up. The one thing done without the lock
+       is a success that cannot change the state (``success_is_harmless``): it leaves nothing
+       behind, or one bit in a deque, and appending to that is atomic.
+    2. *The price.* That shortcut is what healthy traffic takes: no lock, and no clock
+       unless slow calls ask for one. With a lock, a clock and the circuit for every call,
+       as a time window needs them, a call costs ten times as much.
+    3. *Late clock.* Unless ``clock`` is given, the time is that of the host that the
+       *call* runs on: a breaker made when a module was imported works in a simulation.
+
+Decision: a plain function that returns a coroutine is refused, and not taken for a
+success. It is the oldest complaint about breakers in Python that they never open for
+coroutines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from random import Random
+from threading import RLock
+from types import CoroutineType, TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar
+
+from sdkit import host as hosts
+from sdkit.breaker.circuit import Circuit, CircuitOpen, Generation
+from sdkit.breaker.config import BreakerConfig
+from sdkit.breaker.judging import Errors, judge
+from sdkit.breaker.layer import Layer, refuse_coroutine
+from sdkit.breaker.metrics import BreakerMetrics, gauges, look
+from sdkit.breaker.states import State, Trigger
+from sdkit.errors import InvalidArgument, InvalidState
+
+__all__ = ["Attempt", "Breaker", "BreakerMetrics", "CircuitOpen"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+End = Callable[[Generation, int | None, int], None]  # of a call: succeed, fail or release
+
+
+class Breaker(Layer):
+    """Lets calls through while they go well.
+
+    Args:
+        name: how errors, events and metrics call it.
+        config: its thresholds; `BreakerConfig` has the defaults.
+        failure_on: which errors speak against the callee: types, or a function of the
+            error. Unless given, everything but `sdkit.errors.Rejected`. An error that
+            does not count is a success: the callee has answered.
+        failure_if: which results are failures all the same (a response with status 503).
+        clock: nanoseconds that never go back; the current host's unless given.
+        random: draws the jitter of open times; that of the host it is made on unless given.
+
+    Raises:
+        InvalidArgument: ``config`` or ``failure_on`` is none.
+    """
+
+    kind = "a breaker"
+    circuit_type: type[Circuit] = Circuit
+
+    def __init__(
+        self,
+        name: str = "breaker",
+        config: BreakerConfig | None = None,
+        *,
+        failure_on: Errors | None = None,
+        failure_if: Callable[[Any], bool] | None = None,
+        clock: Callable[[], int] | None = None,
+        random: Random | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise InvalidArgument(f"name is {name!r}; a breaker is called by a text, not empty")
+        self.name: Final = name
+        self._clock: Final = clock
+        self._lock: Final = RLock()  # a listener may ask the breaker about itself
+        self._counts: Final = judge("failure_on", failure_on)
+        self._is_bad: Final = failure_if
+        self._blocks: Final[ContextVar[tuple[Attempt, ...]]] = ContextVar("blocks", default=())
+        self._circuit: Final = self.circuit_type(
+            name,
+            _checked(BreakerConfig() if config is None else config),
+            random or hosts.current().random,
+            self._now_ns(),
+        )
+
+    # ── calls ────────────────────────────────────────────────────────────────
+
+    def attempt(self) -> Attempt:
+        """Ask for one call, and say later how it ended: `Attempt.succeed`, `fail`, `release`.
+
+        Raises:
+            CircuitOpen: it is not let through.
+        """
+        permit = self._admit()
+        return Attempt(self, permit, self._circuit.due_ns(self._now_ns()))
+
+    def check(self) -> None:
+        """Refuse if a call would be refused just now; takes no permit.
+
+        Raises:
+            CircuitOpen: it would.
+        """
+        if not self._circuit.generation.lets_all_through:
+            with self._lock:
+                self._circuit.check(self._now_ns())
+
+    # The two functions below are the same, awaited and not. They are written out, and
+    # spare the calls of `_admit` and `_came_back` where these would change nothing.
+
+    def around(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """Calls ``function`` if it is let through, and raises `CircuitOpen` otherwise."""
+        circuit, is_bad = self._circuit, self._is_bad
+        given, current = self._clock, hosts.current
+
+        async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            permit = circuit.generation
+            if not permit.lets_all_through:
+                permit = self._admit()
+            due_ns = circuit.slow_call_ns
+            if due_ns is not None:
+                clock = given or current().monotonic_ns
+                due_ns += clock()
+            try:
+                result = await function(*args, **kwargs)
+            except BaseException as error:
+                self._failed(permit, due_ns, error)
+                raise
+            if (
+                permit.success_is_harmless
+                and is_bad is None
+                and (due_ns is None or clock() <= due_ns)
+            ):
+                if permit.volume is not None:
+                    permit.volume.append(False)
+            else:
+                self._came_back(permit, due_ns, result)
+            return result
+
+        return guarded
+
+    def around_sync(self, function: Callable[P, T]) -> Callable[P, T]:
+        """The same for a plain function."""
+        circuit, is_bad = self._circuit, self._is_bad
+        given, current = self._clock, hosts.current
+
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            permit = circuit.generation
+            if not permit.lets_all_through:
+                permit = self._admit()
+            due_ns = circuit.slow_call_ns
+            if due_ns is not None:
+                clock = given or current().monotonic_ns
+                due_ns += clock()
+            try:
+                result = function(*args, **kwargs)
+                if type(result) is CoroutineType:
+                    refuse_coroutine(result, function, self.kind)
+            except BaseException as error:
+                self._failed(permit, due_ns, error)
+                raise
+            if (
+                permit.success_is_harmless
+                and is_bad is None
+                and (due_ns is None or clock() <= due_ns)
+            ):
+                if permit.volume is not None:
+                    permit.volume.append(False)
+            else:
+                self._came_back(permit, due_ns, result)
+            return result
+
+        return guarded
+
+    # ── blocks ───────────────────────────────────────────────────────────────
+
+    def __enter__(self) -> Attempt:
+        """Ask for the block. Several tasks and threads may be in blocks of one breaker; those
+        of one task end in the reverse order of their beginning, as blocks do.
+
+        Raises:
+            CircuitOpen: it is not let through.
+        """
+        # Not kept on the breaker: each task and thread has to find its own again.
+        attempt = self.attempt()
+        self._blocks.set((*self._blocks.get(), attempt))
+        return attempt
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        blocks = self._blocks.get()
+        if not blocks:
+            raise InvalidState(
+                f"a block of breaker {self.name} was entered in another task or thread; "
+                "use `attempt = breaker.attempt()`, which may be ended anywhere"
+            )
+        self._blocks.set(blocks[:-1])
+        blocks[-1].__exit__(kind, error, traceback)
+
+    async def __aenter__(self) -> Attempt:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    # ── operators ────────────────────────────────────────────────────────────
+
+    @property
+    def state(self) -> State:
+        """Where it is. Open becomes half-open when the next call asks."""
+        return self._circuit.state
+
+    @property
+    def config(self) -> BreakerConfig:
+        """Its thresholds at the moment."""
+        return self._circuit.config
+
+    def configure(self, config: BreakerConfig) -> None:
+        """New thresholds from now on. An open time that has begun ends as it would have."""
+        _checked(config)
+        with self._lock:
+            self._circuit.configure(config, self._now_ns())
+
+    def force_open(self) -> None:
+        """Refuse every call until an operator says otherwise."""
+        self._operate(Trigger.FORCE_OPEN)
+
+    def force_closed(self) -> None:
+        """Let every call through, whatever happens, until an operator says otherwise."""
+        self._operate(Trigger.FORCE_CLOSED)
+
+    def measure_only(self) -> None:
+        """Let every call through and count; say when it would have opened."""
+        self._operate(Trigger.MEASURE_ONLY)
+
+    def reset(self) -> None:
+        """Closed, with nothing remembered; the end of whatever was forced."""
+        self._operate(Trigger.RESET)
+
+    def metrics(self) -> BreakerMetrics:
+        """What there is to see at this moment."""
+        with self._lock:
+            return look(self._circuit, self._now_ns())
+
+    def gauges(self) -> dict[str, float]:
+        """`metrics` as `sdkit.trace.Metrics.text` takes them: ``breaker.<name>.<what>``."""
+        return gauges(self.name, self.metrics())
+
+    # ── for the calls above ──────────────────────────────────────────────────
+
+    def _admit(self) -> Generation:
+        with self._lock:
+            return self._circuit.admit(self._now_ns())
+
+    def _now_ns(self) -> int:
+        return self._clock() if self._clock is not None else hosts.current().monotonic_ns()
+
+    def _came_back(self, permit: Generation, due_ns: int | None, result: object) -> None:
+        circuit = self._circuit
+        try:
+            is_bad = self._is_bad is not None and self._is_bad(result)
+        except BaseException:
+            self._end(circuit.release, permit, due_ns)
+            raise
+        self._end(circuit.fail if is_bad else circuit.succeed, permit, due_ns)
+
+    def _failed(self, permit: Generation, due_ns: int | None, error: BaseException) -> None:
+        circuit = self._circuit
+        end = circuit.release  # it was cancelled or interrupted
+        try:
+            if isinstance(error, Exception):
+                end = circuit.fail if self._counts(error) else circuit.succeed
+        finally:  # a judge that raises has not judged
+            self._end(end, permit, due_ns)
+
+    def _end(self, end: End, permit: Generation, due_ns: int | None) -> None:
+        with self._lock:
+            end(permit, due_ns, self._now_ns())
+
+    def _operate(self, trigger: Trigger) -> None:
+        with self._lock:
+            self._circuit.operate(trigger, self._now_ns())
+
+
+class Attempt:
+    """One call that was let through, and is to end once. Made by `Breaker.attempt`.
+
+    As a block it ends itself: well, or with the error that leaves the block. An attempt
+    that nobody ends keeps its permit; a half-open breaker waits ``half_open_s`` for it.
+    """
+
+    def __init__(self, breaker: Breaker, permit: Generation, due_ns: int | None) -> None:
+        self._breaker, self._permit, self._due_ns = breaker, permit, due_ns
+        self._is_over = False
+
+    def succeed(self, result: object = None) -> None:
+        """It came back; ``failure_if`` judges ``result``."""
+        self._finish()
+        self._breaker._came_back(self._permit, self._due_ns, result)
+
+    def fail(self, error: BaseException | None = None) -> None:
+        """It failed; with an error, if that counts."""
+        self._finish()
+        if error is None:
+            self._breaker._end(self._breaker._circuit.fail, self._permit, self._due_ns)
+        else:
+            self._breaker._failed(self._permit, self._due_ns, error)
+
+    def release(self) -> None:
+        """It was given up, and says nothing about the callee, unless it was slow already."""
+        self._finish()
+        self._breaker._end(self._breaker._circuit.release, self._permit, self._due_ns)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._is_over:  # ended by hand, inside the block
+            return
+        if error is None:
+            self.succeed()
+        else:
+            self.fail(error)
+
+    def _finish(self) -> None:
+        if self._is_over:
+            raise InvalidState(
+                f"this attempt through breaker {self._breaker.name} has ended already; "
+                "an attempt ends once"
+            )
+        self._is_over = True
+
+
+def _checked(config: object) -> BreakerConfig:
+    if not isinstance(config, BreakerConfig):
+        raise InvalidArgument(f"config is {config!r}; a breaker takes a BreakerConfig")
+    return config

@@ -1,0 +1,171 @@
+"""Following: breakers that keep up with a shared document, and do without it.
+
+    async with Following(source, [profiles, posts]) as following:
+        ...                                       # both have the settings of the document
+
+A call never waits for the settings. They are in the breakers themselves, in this
+process; one task, beside the calls, reads the document, and again when it changes.
+
+                           the store      breakers have
+    entering               answers        its settings
+    a change is pushed     answers        the new ones, at once
+    the store is down      does not       the last good ones; it is asked again, less and less often
+    a wrong document       answers        the last good ones, and an event says why
+    down from the start    does not       those that they were made with
+
+Things to notice
+    1. Entering does not fail when the store is down. A service that cannot start without
+       the store of its thresholds has got a new way of being down.
+    2. A status that the operator takes back is reset, once; a breaker that he never
+       forced is never touched, so a push of new thresholds closes nothing.
+    3. After losing the store it reads the whole document again before it listens: what
+       changed in between was pushed to nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from sdkit import host as hosts
+from sdkit.breaker.backoff import SECOND_NS, Backoff
+from sdkit.breaker.breaker import Breaker
+from sdkit.breaker.settings import Setting, parse
+from sdkit.breaker.states import Trigger
+from sdkit.errors import InvalidArgument, InvalidState, check_between
+from sdkit.trace import event
+
+
+class Source(Protocol):
+    """Where the document is: a key of a store, a file that is watched, a server."""
+
+    def documents(self) -> AsyncIterator[bytes]:
+        """The document as it is, and again whenever it has changed. Raises if the store is lost."""
+        ...
+
+
+class Following:
+    """Keeps breakers at the settings of a shared document while its block runs.
+
+    Args:
+        source: where it is.
+        breakers: those to keep; an entry of another name is for another service.
+        patience_s: entering waits so long for the first document, 0 to 3600.
+        backoff: the pauses between two tries while the store is down.
+
+    Raises:
+        InvalidArgument: two breakers have the same name; or a value is out of range.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        breakers: Iterable[Breaker],
+        *,
+        patience_s: float = 1.0,
+        backoff: Backoff | None = None,
+    ) -> None:
+        check_between("patience_s", patience_s, 0.0, 3600.0)
+        self._source, self._patience_s = source, patience_s
+        self._backoff = backoff or Backoff(first_s=0.1, max_s=30.0)
+        self._breakers: Final[dict[str, Breaker]] = {}
+        for breaker in breakers:
+            if breaker.name in self._breakers:
+                raise InvalidArgument(
+                    f"two breakers are named {breaker.name}; the document has one entry for them"
+                )
+            self._breakers[breaker.name] = breaker
+        self._defaults: Final = {name: each.config for name, each in self._breakers.items()}
+        self._applied: Final[dict[str, Setting]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._heard: asyncio.Event | None = None
+        self.problem: str | None = "nothing was read yet"
+
+    async def __aenter__(self) -> Self:
+        """Read the document, if that can be done in ``patience_s``."""
+        if self._task is not None:
+            raise InvalidState("these settings are followed already; enter once")
+        self._heard = asyncio.Event()
+        self._task = asyncio.create_task(self._follow(), name="breaker settings")
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._heard.wait()
+        except TimeoutError:
+            pass
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+
+    async def _follow(self) -> None:
+        failures = 0
+        while True:
+            try:
+                async for document in self._source.documents():
+                    failures = 0
+                    self._apply(document)
+                reason = "the store has ended the stream of documents"
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+            failures += 1
+            wait_ns = self._backoff.wait_ns(failures, hosts.current().random)
+            self._keep(f"the store of the settings is lost: {reason}", wait_ns / SECOND_NS)
+            await asyncio.sleep(wait_ns / SECOND_NS)
+
+    def _apply(self, document: bytes) -> None:
+        assert self._heard is not None
+        self._heard.set()
+        try:
+            settings = parse(document, self._defaults)
+        except InvalidArgument as error:
+            self._keep(str(error), None)
+            return
+        wrong = {name: why for name, why in settings.bad.items() if name in self._breakers}
+        self.problem = "; ".join(f"{name}: {why}" for name, why in wrong.items()) or None
+        for name, breaker in self._breakers.items():
+            if name in wrong:
+                event("breaker.settings_kept", reason=f"{name}: {wrong[name]}", again_s=None)
+            else:
+                self._set(breaker, settings.good.get(name))
+
+    def _set(self, breaker: Breaker, setting: Setting | None) -> None:
+        """What the document says; where it says nothing, what the breaker was made with."""
+        setting = setting or Setting(config=self._defaults[breaker.name])
+        before = self._applied.get(breaker.name, Setting(config=self._defaults[breaker.name]))
+        if setting == before:
+            return
+        self._applied[breaker.name] = setting
+        breaker.configure(setting.config)
+        match setting.force:
+            case before.force:
+                pass  # as it was: what calls and time made of it stays
+            case Trigger.FORCE_OPEN:
+                breaker.force_open()
+            case Trigger.FORCE_CLOSED:
+                breaker.force_closed()
+            case Trigger.MEASURE_ONLY:
+                breaker.measure_only()
+            case _:
+                breaker.reset()
+        forced = None if setting.force is None else setting.force.value
+        event("breaker.settings", breaker=breaker.name, forced=forced)
+
+    def _keep(self, reason: str, again_s: float | None) -> None:
+        self.problem = reason
+        event("breaker.settings_kept", reason=reason, again_s=again_s)

@@ -1,0 +1,169 @@
+"""Retry: ask again, where that is safe, later, and not too often.
+
+Most failures of a remote call are brief: a connection that was just cut, a server
+that restarts. Asking again cures them. It also can do a thing twice, hit a callee
+that is down, and multiply the load; so there are three questions before each retry,
+and one "no" ends it with the error of the last attempt:
+
+    may it be repeated?     the error's type says so (`may_be_repeated`)
+    is there an attempt     ``attempts`` per call
+      left?
+    can it be paid for?     `RetryBudget`, shared by all callers
+
+and then a pause with back-off and full jitter (`sdkit.breaker.backoff`).
+
+What may be repeated (``docs/errors.md``)
+
+    Unavailable      it did not happen, later it may: yes
+    Indeterminate    it may have happened: only if doing it twice is the same as doing
+                     it once, which only the caller knows: ``idempotent=True``
+    Rejected         the same request will be refused again: no
+    Aborted          nothing of a whole transaction happened: repeat that, not this call
+    any other        unknown; ``retry_on`` can name it
+
+Two things to notice
+    1. What this process refused itself, a `CircuitOpen` or a `BulkheadFull`, is
+       Unavailable, and is not retried: it would be refused again, and the refusal was
+       there to spare somebody the load.
+    2. The budget earns from every call, also from those that succeed, so a callee that
+       is well is what pays for the retries when it is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from random import Random
+from threading import Lock
+from typing import Any, Final, ParamSpec, TypeVar
+
+from sdkit import host as hosts
+from sdkit.breaker.backoff import SECOND_NS, Backoff
+from sdkit.breaker.budget import RetryBudget
+from sdkit.breaker.circuit import CircuitOpen
+from sdkit.breaker.judging import Errors, judge
+from sdkit.breaker.layer import Layer, name_of, refuse_coroutine
+from sdkit.breaker.places import BulkheadFull
+from sdkit.errors import Indeterminate, Unavailable, check_between
+from sdkit.trace import event
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_budgets: Final = Lock()  # of all budgets: held for two additions
+
+
+def may_be_repeated(error: Exception, *, idempotent: bool) -> bool:
+    """Does the type of ``error`` allow to make the same call again?"""
+    match error:
+        case CircuitOpen() | BulkheadFull():
+            return False
+        case Unavailable():
+            return True
+        case Indeterminate():
+            return idempotent
+    return False
+
+
+class Retry(Layer):
+    """Calls again what failed and may be repeated.
+
+    Args:
+        attempts: at most so many calls in all, 1 to 100.
+        backoff: how long to pause before each further one.
+        budget: shared by all that should not exceed it together; one of its own unless given.
+        idempotent: doing it twice is the same as doing it once.
+        retry_on: which errors are retried instead: types, or a function of the error.
+        random: draws the jitter; the current host's unless given.
+
+    Raises:
+        InvalidArgument: a value is out of range.
+    """
+
+    kind = "a retry"
+
+    def __init__(
+        self,
+        *,
+        attempts: int = 3,
+        backoff: Backoff | None = None,
+        budget: RetryBudget | None = None,
+        idempotent: bool = False,
+        retry_on: Errors | None = None,
+        random: Random | None = None,
+    ) -> None:
+        check_between("attempts", attempts, 1, 100)
+        self.budget: Final = budget if budget is not None else RetryBudget()
+        self._attempts, self._backoff, self._random = attempts, backoff or Backoff(), random
+        self._may = (
+            functools.partial(may_be_repeated, idempotent=idempotent)
+            if retry_on is None
+            else judge("retry_on", retry_on)
+        )
+
+    def around(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """Calls ``function`` until it succeeds, or no retry is left: then its last error."""
+
+        async def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
+            self._earn()
+            attempt = 1
+            while True:
+                try:
+                    return await function(*args, **kwargs)
+                except Exception as error:
+                    if not self._may_go_on(attempt, error):
+                        raise
+                    pause_s = self._pause_s(attempt, function, error)
+                await asyncio.sleep(pause_s)
+                attempt += 1
+
+        return repeated
+
+    def around_sync(self, function: Callable[P, T]) -> Callable[P, T]:
+        """The same for a plain function; the thread sleeps in the pauses."""
+
+        def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
+            self._earn()
+            attempt = 1
+            while True:
+                try:
+                    result = function(*args, **kwargs)
+                except Exception as error:
+                    if not self._may_go_on(attempt, error):
+                        raise
+                    pause_s = self._pause_s(attempt, function, error)
+                else:
+                    if asyncio.iscoroutine(result):
+                        refuse_coroutine(result, function, self.kind)
+                    return result
+                time.sleep(pause_s)
+                attempt += 1
+
+        return repeated
+
+    def _earn(self) -> None:
+        with _budgets:
+            self.budget.earn()
+
+    def _may_go_on(self, attempt: int, error: Exception) -> bool:
+        if attempt >= self._attempts or not self._may(error):
+            return False
+        with _budgets:
+            is_paid = self.budget.spend()
+        if not is_paid:
+            event("breaker.no_budget", attempt=attempt, error=type(error).__name__)
+        return is_paid
+
+    def _pause_s(self, attempt: int, function: Callable[..., Any], error: Exception) -> float:
+        randomness = self._random or hosts.current().random
+        pause_s = self._backoff.wait_ns(attempt, randomness) / SECOND_NS
+        event(
+            "breaker.retry",
+            function=name_of(function),
+            attempt=attempt,
+            error=type(error).__name__,
+            pause_s=pause_s,
+        )
+        return pause_s

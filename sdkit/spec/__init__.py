@@ -7,6 +7,9 @@ property has a mutant that it catches by name (``tests/spec/mutants``).
 
 Read in this order
     hashing             which node owns a key, before and after a change of nodes
+    breaker             when it opens, whom it lets in, and what it does not count
+    breaker_calls       the callers and callees of that specification
+    breaker_places      no place of a bulkhead is lost, no retry unpaid
     rpc                 calls over a connection, whatever carries them
     disk                files that tell the truth about what survives a power cut
     journal             a list that survives being closed

@@ -12,6 +12,8 @@ Read in this order
     clocks      time-outs while clocks drift and are set
     comparison  the same work done in several ways, side by side: a table and no verdict
     hashing     which node owns a key: every scheme, side by side
+    cascade     one slow service under four others, its callers protected in four ways
+    cascade_figures   goodput, latency and load of each
     catalog     the names that ``sdkit sim`` knows
 """
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.harness import Result, Work, run
 
-ROOMS = ("store", "rpc", "journal", "trace", "sim", "hashing")
+ROOMS = ("store", "rpc", "journal", "trace", "sim", "hashing", "breaker")
 
 
 def main(

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TABLES = {  # a page, and the prefixes of the names in its tables, with the folder that says them
     "store.md": {"store": "store"},
+    "breaker.md": {"breaker": "breaker"},
     "journal.md": {"journal": "storage"},
     "rpc.md": {"rpc": "net", "server": "net"},
 }

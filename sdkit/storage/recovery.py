@@ -160,7 +160,7 @@ class Recovery:
         self._behind: Final = _Behind()
         self._clean = False
         self._bytes = 0
-        self._check_the_first()
+        self._check_the_first(headers)
 
     @property
     def offset(self) -> int:
@@ -337,7 +337,7 @@ class Recovery:
             damaged.append(str(error.fields["file"]))
         return damaged
 
-    def _check_the_first(self) -> None:
+    def _check_the_first(self, headers: Mapping[int, SegmentHeader | CorruptData]) -> None:
         if not self.chain and self._snapshot_lsn:
             raise CorruptData(
                 f"there is a snapshot at LSN {self._snapshot_lsn} and no log: its segments are "
@@ -346,6 +346,9 @@ class Recovery:
             )
         if self.chain and self.chain[0].base > self._snapshot_lsn + 1:
             first = self.chain[0]
+            for error in headers.values():
+                if isinstance(error, CorruptData):  # it is there, and where they should be
+                    raise error
             raise CorruptData(
                 f"records {self._snapshot_lsn + 1} to {first.base - 1} are missing: the first "
                 f"segment is {first.name}. Restore the missing files from a copy",

@@ -72,6 +72,15 @@ def test_one_flipped_bit_in_a_synced_place_is_refused_wherever_it_is() -> None:
         refused(copy, CorruptData, FIRST)
 
 
+def test_a_damaged_header_is_named_and_not_called_a_missing_segment() -> None:
+    disk = run(written(20, length=600))
+    assert len(disk.names()) > 2
+    for bit in range(0, SEGMENT_HEADER_BYTES * 8, 37):
+        copy = disk.copy()
+        copy.flip(FIRST, bit)
+        refused(copy, CorruptData, f"{FIRST} does not begin with a whole segment header")
+
+
 def test_a_flipped_bit_in_the_last_group_that_nothing_proves_is_not_called_torn() -> None:
     disk = run(written())
     disk.flip(FIRST, 8 * (SEGMENT_HEADER_BYTES + 2 * 48 + 34))

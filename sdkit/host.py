@@ -160,10 +160,7 @@ class DirectoryLock:
             directory.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise DirectoryUnusable(
-                f"cannot use {directory} as a data directory: {_why_unusable(error)}",
-                directory=str(directory),
-            ) from error
+            raise unusable(directory, error) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -195,6 +192,14 @@ def check_host(host: object) -> None:
             f"host is {host!r}, of type {type(host).__name__}; it must be a Host, as made by "
             "`with Host.local('db', 'directory') as host:`"
         )
+
+
+def unusable(directory: Path, error: OSError) -> DirectoryUnusable:
+    """What to raise when making or writing a data directory has failed with ``error``."""
+    return DirectoryUnusable(
+        f"cannot use {directory} as a data directory: {_why_unusable(error)}",
+        directory=str(directory),
+    )
 
 
 def _why_unusable(error: OSError) -> str:

@@ -27,11 +27,9 @@ Why a failed sync is final
 
 Decisions
     * Whatever may wait for the device runs in one worker thread per disk, so a
-      slow disk never stops the event loop. A queue and
-      ``call_soon_threadsafe`` hand the work over; ``run_in_executor`` does the
-      same and costs 9 to 16 % more of a journal's rate.
+      slow disk never stops the event loop (`sdkit.storage.worker`).
     * `File.append` does not go through the worker: copying some kilobytes into
-      the page cache takes microseconds, a hand-over takes eighty.
+      the page cache takes microseconds, a hand-over takes fifty.
     * A directory is synced through a handle of its own, open for as long as a
       file in it is (`_Names`). A process that has run out of handles, as a
       server with too many connections does, can still sync what it has.
@@ -56,7 +54,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from sdkit.errors import DiskFailed, InvalidArgument
-from sdkit.host import DirectoryLock
+from sdkit.host import DirectoryLock, unusable
 from sdkit.storage.worker import Worker
 
 T = TypeVar("T")
@@ -131,6 +129,7 @@ class Disk(Protocol):
 
         Raises:
             DirectoryInUse: another process has it, or somebody else in this one.
+            DirectoryUnusable: it cannot be made or written.
         """
         ...
 
@@ -187,7 +186,10 @@ class LocalDisk:
         await self._worker.run(self._names.sync)
 
     async def claim(self, name: str) -> DirectoryLock:
-        await self._worker.run(_make_directory, self.path)
+        try:
+            await self._worker.run(_make_directory, self.path)
+        except OSError as error:
+            raise unusable(self.path, error) from error
         return DirectoryLock(self.path, f"{_checked(name)}.lock")
 
 

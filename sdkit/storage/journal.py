@@ -122,6 +122,7 @@ class Journal:
 
         Raises:
             DirectoryInUse: it is open already, in this process or another.
+            DirectoryUnusable: it cannot be made or written.
             CorruptData, UnsupportedFormat, ForeignFile: nothing was changed.
             DiskUnavailable: it cannot be read, or there is no room for a new
                 segment, not even in the reserve; nothing was lost.

@@ -35,6 +35,11 @@ from sdkit.trace import event
 
 TEMPORARY: Final = ".tmp"
 NO_HANDLE: Final = (errno.EMFILE, errno.ENFILE)
+_REMEDIES: Final = {
+    **dict.fromkeys(NO_HANDLE, "close some"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "give this user the right to it"),
+    errno.EIO: "look after the device",
+}
 
 
 @dataclass(slots=True)
@@ -169,7 +174,7 @@ class Segments:
 
 def disk_unavailable(doing: str, error: OSError) -> DiskUnavailable:
     """The disk refused, and nothing happened."""
-    remedy = "close some" if error.errno in NO_HANDLE else "make room"
+    remedy = _REMEDIES.get(error.errno or 0, "make room")
     return DiskUnavailable(
         f"{doing}: {_reason(error)}. Nothing of it was kept; {remedy} and try again"
     )

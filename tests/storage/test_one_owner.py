@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from sdkit.errors import DirectoryInUse
+from sdkit.errors import DirectoryInUse, DirectoryUnusable
 from sdkit.host import Host
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.loop import run
@@ -77,5 +77,15 @@ def test_an_open_that_fails_leaves_no_owner(tmp_path: Path) -> None:
                 await Journal.open(disk, room="another", random=Random(2))
         again = await Journal.open(disk, room="room", random=Random(1))
         await again.close()
+
+    asyncio.run(main())
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "store").touch()  # a file, where the store's directory belongs
+        refused = pytest.raises(DirectoryUnusable, match="/store as a data directory")
+        with Host.local("db", tmp_path) as host, refused:
+            await StoreEngine(host).__aenter__()
 
     asyncio.run(main())

@@ -163,7 +163,13 @@ def test_the_file_of_another_journal_and_another_room_are_foreign() -> None:
 def test_a_read_error_is_no_torn_tail() -> None:
     disk = run(written())
     disk.fail("read", error=errno.EIO, times=100)
-    refused(disk, DiskUnavailable, "reading 0")
+    refused(disk, DiskUnavailable, "reading 0.*look after the device")
+
+
+def test_a_file_that_may_not_be_read_is_no_full_disk() -> None:
+    disk = run(written())
+    disk.fail("open", error=errno.EACCES)
+    refused(disk, DiskUnavailable, "EACCES.*give this user the right to it")
 
 
 def test_a_full_disk_refuses_one_group_and_the_log_goes_on_when_there_is_room() -> None:

@@ -39,6 +39,7 @@ from random import Random
 from typing import Final, Generic, TypeVar
 
 SECTOR_BYTES: Final = 512
+ZEROS: Final = bytes(SECTOR_BYTES)
 
 T = TypeVar("T")
 
@@ -131,7 +132,7 @@ class Content:
         for number in range(first, -(-end // SECTOR_BYTES)):
             cell = self._sectors.get(number)
             if cell is None:
-                cell = self._sectors[number] = Cell(bytes(SECTOR_BYTES))
+                cell = self._sectors[number] = Cell(ZEROS)
             cell.write(self._sector(number), serial)
             self._unsynced[number] = cell
 

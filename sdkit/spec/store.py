@@ -49,6 +49,8 @@ Make: TypeAlias = Callable[[], AbstractAsyncContextManager[Store]]
 Loop: TypeAlias = Literal["simulated", "real"]
 Rows: TypeAlias = list[tuple[bytes, bytes]]
 
+STEPS_MAX = 40
+
 # One key more often than the others, so that steps meet.
 keys = st.sampled_from([b"b"] * 5 + [b"a", b"b\x00", b"ba", b"\xff", b"\xff\xff"])
 bounds = st.sampled_from([b"", b"a", b"b", b"b\x00", b"bb", b"c", b"\xff", b"\xff\xff\xff"])
@@ -90,13 +92,26 @@ ranges = st.builds(
     reverse=st.booleans(),
     limit=st.none() | st.integers(0, 4),
 )
-writes = st.tuples(st.just("put"), keys, values) | st.tuples(st.just("delete"), keys)
+gets = st.tuples(st.just("get"), keys)
+puts = st.tuples(st.just("put"), keys, values)
+deletes = st.tuples(st.just("delete"), keys)
+writes = puts | deletes
 reads = st.tuples(st.sampled_from(["get", "get_for_update"]), keys) | st.tuples(
     st.just("scan"), ranges
 )
-ends = st.sampled_from([("commit",), ("rollback",), ("fail",)])
-savepoints = st.sampled_from([("savepoint",), ("keep",), ("undo",)])
+ends = st.sampled_from([("commit",), ("commit",), ("rollback",), ("fail",)])
+savepoints = st.sampled_from([("savepoint",), ("savepoint",), ("undo",), ("keep",)])
 Step: TypeAlias = tuple[Any, ...]
+
+
+def program(steps: st.SearchStrategy[Step]) -> st.SearchStrategy[list[Step]]:
+    """So many steps. The length is drawn first: lists alone would be short."""
+    return st.integers(1, STEPS_MAX).flatmap(lambda n: st.lists(steps, min_size=n, max_size=n))
+
+
+# What is deleted must have been put, and looked for; what is undone must have been done.
+plain = program(puts | deletes | gets | gets | reads | ends)
+nested = program(savepoints | savepoints | puts | puts | deletes | reads)
 
 
 def one_session(make: Make, *, loop: Loop = "simulated") -> type[unittest.TestCase]:
@@ -118,11 +133,11 @@ def one_session(make: Make, *, loop: Loop = "simulated") -> type[unittest.TestCa
         _run(follow(program, isolation), loop)
 
     class OneSession(unittest.TestCase):
-        @given(st.lists(writes | reads | ends, min_size=12, max_size=40), levels)
+        @given(plain, levels)
         def test_it_answers_like_a_dictionary(self, program: list[Step], level: Isolation) -> None:
             check(program, level)
 
-        @given(st.lists(writes | writes | savepoints | reads, min_size=8, max_size=40), levels)
+        @given(nested, levels)
         def test_a_savepoint_undoes_its_block_and_nothing_else(
             self, program: list[Step], level: Isolation
         ) -> None:

@@ -7,7 +7,9 @@ import unittest
 from hypothesis import HealthCheck, Phase, settings
 
 
-def assert_caught(spec: type[unittest.TestCase], by: str = "runTest", examples: int = 300) -> None:
+def assert_caught(
+    spec: type[unittest.TestCase], by: str = "runTest", examples: int = 1_000
+) -> None:
     """Run one test of ``spec``, the one that ought to notice, and fail if it passes.
 
     Naming the test keeps a mutant from being "caught" by an accident somewhere

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import unittest
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,11 +19,10 @@ from tests.spec.bite import assert_caught, fewer
 from tests.spec.mutants.store import MUTANTS, Mutant
 
 COMMIT_S = 5.0
-PATIENT = StoreConfig(idle_transaction_timeout_s=1e3, lock_wait_timeout_s=1e3)
-LOCKING = StoreConfig(
-    idle_transaction_timeout_s=1e3, lock_wait_timeout_s=1e3, serializable="locking"
-)
-HASTY = StoreConfig(idle_transaction_timeout_s=1.0, lock_wait_timeout_s=1.0)
+SMALL = 2**16  # bytes of a segment, and so of the reserve, which every new store writes
+PATIENT = StoreConfig(idle_transaction_timeout_s=1e3, lock_wait_timeout_s=1e3, segment_bytes=SMALL)
+LOCKING = dataclasses.replace(PATIENT, serializable="locking")
+HASTY = dataclasses.replace(PATIENT, idle_transaction_timeout_s=1.0, lock_wait_timeout_s=1.0)
 
 
 def engine(

@@ -19,7 +19,9 @@ def behind_a_socket(
 ) -> Callable[[], AbstractAsyncContextManager[Store]]:
     """A factory of empty stores, each served on a simulated connection."""
     config = StoreServerConfig(
-        idle_transaction_timeout_s=patience_s, lock_wait_timeout_s=patience_s
+        idle_transaction_timeout_s=patience_s,
+        lock_wait_timeout_s=patience_s,
+        segment_bytes=2**16,  # and so the reserve, which every new store writes
     )
 
     @asynccontextmanager

@@ -299,6 +299,8 @@ class Life:
                 if content != self.told.log[lsn - 1]:
                     raise Broken(PREFIX, f"a follower was shown another record {lsn}")
                 self.told.shown = max(self.told.shown, lsn)
+                if self.random.random() < 0.1:  # before anything else can save what was shown
+                    self.dies_at = self.disk.steps
         except TimeoutError:
             pass
         finally:

@@ -16,7 +16,8 @@ What an enemy, or a confused program, may send, and what stops it
     * *a length of four gigabytes*: refused above ``frame_bytes_max``, when
       only the four bytes have come.
     * *a large length, then silence, on a thousand connections*: the buffer
-      grows with what has really arrived and never with what was announced.
+      begins small, and grows with what has really arrived and never with what
+      was announced.
     * *a list that claims sixty-four thousand elements, whose first element is
       such a list, and so on*: 5 bytes per level, half a megabyte reserved for
       each by the decoder. A frame of more than ``CAREFUL_BYTES`` is
@@ -49,7 +50,8 @@ import msgpack
 
 from sdkit.errors import InvalidArgument, ProtocolError
 
-BUFFER_BYTES: Final = 256 * 1024
+FIRST_BUFFER_BYTES: Final = 8 * 1024  # of a stranger: room for a hello
+BUFFER_BYTES: Final = 256 * 1024  # of a connection that fills the smaller ones
 CAREFUL_BYTES: Final = 1024
 ELEMENTS_MAX: Final = 1 << 17  # of all lists and maps of one message, keys counted too
 DEPTH_MAX: Final = 1024  # compiled into msgpack; frames nested deeper are refused
@@ -152,7 +154,7 @@ class FrameBuffer:
 
     def __init__(self, frame_bytes_max: int) -> None:
         self.frame_bytes_max = frame_bytes_max
-        self._view = memoryview(bytearray(BUFFER_BYTES))
+        self._view = memoryview(bytearray(FIRST_BUFFER_BYTES))
         self._start = self._end = 0  # what was received and not yet cut
 
     @property
@@ -208,11 +210,13 @@ class FrameBuffer:
             self._start = self._end = 0
             if len(view) > BUFFER_BYTES:  # grown for one large frame
                 self._view = memoryview(bytearray(BUFFER_BYTES))
+            elif end == len(view) < BUFFER_BYTES:  # there is more where this came from
+                self._view = memoryview(bytearray(len(view) * 2))
 
     def _make_room(self) -> None:
         """Move the beginning of a frame to the front; double the buffer if that is not enough."""
         waiting = self._view[self._start : self._end]
-        grow = len(waiting) > len(self._view) // 2
+        grow = len(waiting) > len(self._view) // 2 or len(self._view) < BUFFER_BYTES
         view = memoryview(bytearray(len(self._view) * 2)) if grow else self._view
         view[: len(waiting)] = waiting  # memoryview slices may overlap
         self._view, self._start, self._end = view, 0, len(waiting)

@@ -16,6 +16,7 @@ from sdkit.net.frames import (
     BUFFER_BYTES,
     DEPTH_MAX,
     ELEMENTS_MAX,
+    FIRST_BUFFER_BYTES,
     FrameBuffer,
     has_too_many_elements,
 )
@@ -79,6 +80,22 @@ def test_the_buffer_grows_with_what_came_and_not_with_what_was_announced() -> No
     buffer = FrameBuffer(1 << 30)
     assert feed(buffer, [struct.pack(">I", 1 << 30) + b"x" * 100]) == []
     assert len(buffer.space()) < BUFFER_BYTES
+
+
+def test_a_connection_that_says_little_keeps_a_small_buffer_and_a_busy_one_gets_a_large_one() -> (
+    None
+):
+    buffer = FrameBuffer(1 << 20)
+    for number in range(1_000):
+        assert feed(buffer, [frame([number])]) == [[number]]
+    assert len(buffer.space()) == FIRST_BUFFER_BYTES
+    packet = frame([b"x" * 1_000]) * 10
+    assert feed(buffer, [packet] * 100) == [[b"x" * 1_000]] * 1_000
+    assert len(buffer.space()) + buffer.waiting_bytes > FIRST_BUFFER_BYTES
+    full = frame([b"x" * 1_000]) * 300
+    for _ in range(10):
+        feed(buffer, [full])
+    assert len(buffer.space()) == BUFFER_BYTES
 
 
 def test_a_frame_over_the_limit_is_refused_when_only_its_length_has_come() -> None:

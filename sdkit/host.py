@@ -160,7 +160,7 @@ class DirectoryLock:
             directory.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise unusable(directory, error) from error
+            raise directory_unusable(directory, error) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -194,7 +194,7 @@ def check_host(host: object) -> None:
         )
 
 
-def unusable(directory: Path, error: OSError) -> DirectoryUnusable:
+def directory_unusable(directory: Path, error: OSError) -> DirectoryUnusable:
     """What to raise when making or writing a data directory has failed with ``error``."""
     return DirectoryUnusable(
         f"cannot use {directory} as a data directory: {_why_unusable(error)}",

@@ -54,7 +54,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from sdkit.errors import DiskFailed, InvalidArgument
-from sdkit.host import DirectoryLock, unusable
+from sdkit.host import DirectoryLock, directory_unusable
 from sdkit.storage.worker import Worker
 
 T = TypeVar("T")
@@ -189,7 +189,7 @@ class LocalDisk:
         try:
             await self._worker.run(_make_directory, self.path)
         except OSError as error:
-            raise unusable(self.path, error) from error
+            raise directory_unusable(self.path, error) from error
         return DirectoryLock(self.path, f"{_checked(name)}.lock")
 
 

@@ -4,6 +4,7 @@ Everything here is thin: it parses options, calls a room, prints a table. No roo
 imports it, so ``import sdkit.store`` loads neither typer nor rich.
 
 Read in this order
+    start           from the word ``sdkit`` to the command
     main            the command ``sdkit``: its subcommands, how an error is shown
     options         command-line options and TOML made from a room's config dataclass
     serve           ``sdkit serve ROOM``

@@ -230,3 +230,22 @@ def test_a_second_signal_ends_it_at_once_and_without_a_traceback(tmp_path: Path)
     assert "a second signal" in said
     assert "Traceback" not in errors
     assert server.returncode == 1
+
+
+def test_ctrl_c_while_it_is_still_loading_ends_it_without_a_traceback() -> None:
+    program = """
+import os, signal, sys
+
+class Impatient:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Impatient())
+from sdkit.cli.start import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

@@ -16,6 +16,7 @@ from sdkit.store import StoreConfig, StoreEngine
 from sdkit.store.database import Database
 from sdkit.store.interface import Store
 from tests.spec.bite import assert_caught, fewer
+from tests.spec.mutants import store_engine as engines
 from tests.spec.mutants.store import MUTANTS, Mutant
 
 COMMIT_S = 5.0
@@ -30,13 +31,14 @@ def engine(
     *,
     sync_s: float = 100e-6,
     config: StoreConfig = PATIENT,
+    engine_type: type[StoreEngine] = StoreEngine,
 ) -> Callable[[], AbstractAsyncContextManager[Store]]:
     """A factory of empty stores on a simulated disk."""
 
     @asynccontextmanager
     async def make() -> AsyncIterator[Store]:
         host = SimulatedHost("db", SimulatedDisk(sync_s=sync_s))
-        async with StoreEngine(host, config, database=database) as store:
+        async with engine_type(host, config, database=database) as store:
             yield store
 
     return make
@@ -71,3 +73,19 @@ def test_the_specification_catches(mutant: Mutant) -> None:
         "optimistic": lambda: serializable(engine(mutant.database), each_alone=True),
     }
     assert_caught(cases[mutant.part](), mutant.property)
+
+
+def test_the_specification_catches_positions_that_do_not_rise() -> None:
+    wrong = engine(engine_type=engines.NamesCommitsByTheirBeginning)
+    assert_caught(sessions(wrong, each_alone=True), "test_commit_positions_rise")
+
+
+def test_the_specification_catches_a_commit_that_ends_with_its_caller() -> None:
+    wrong = engine(engine_type=engines.GivesUpWithItsCaller, sync_s=COMMIT_S)
+    spec = instant_of_commit(wrong, wrong, commit_s=COMMIT_S)
+    assert_caught(spec, "test_it_completes_although_its_caller_has_left")
+
+
+def test_the_specification_catches_a_block_that_commits_in_spite_of_its_exception() -> None:
+    wrong = engine(engine_type=engines.CommitsInSpiteOfAnException)
+    assert_caught(one_session(wrong), "test_an_exception_rolls_back_and_goes_on_up")

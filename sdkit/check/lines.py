@@ -1,0 +1,159 @@
+"""Lines: histories as text, one JSON object a line, and errors that say which line and why.
+
+Histories come from other people's systems, written by other people's scripts, so
+the first thing a checker meets is a file that is not quite what it expects. A
+checker that guesses gives a verdict about a history that nobody had. This one
+stops, at the first line that is wrong, and says what was expected there.
+
+Values are whatever JSON can hold. Models compare and remember them, so lists
+become tuples and objects become `Frozen` ones; `thawed` is the way back.
+
+Two things to notice
+    * In Python ``True == 1`` and ``1 == 1.0``. A store that answers ``true`` where 1
+      was written has changed the value, so true and false become `Flag`, which is
+      equal to no number. 1 and 1.0 are one number in JSON, and stay equal.
+    * NaN is refused: it is not equal to itself, so no read of it could be right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Iterator
+from enum import Enum
+from typing import Final, NoReturn
+
+from sdkit.errors import InvalidArgument
+
+LINE_CHARACTERS_MAX: Final = 16 * 2**20
+
+
+class MalformedHistory(InvalidArgument):
+    """A history that cannot be checked: the message says which line, and what is wrong with it."""
+
+    code = "malformed_history"
+
+    def __init__(self, problem: str, *, line: int = 0) -> None:
+        super().__init__(f"line {line}: {problem}" if line else problem, line=line)
+
+
+class Flag(Enum):
+    """True and false of JSON, equal to no number."""
+
+    TRUE = "true"
+    FALSE = "false"
+
+    def __bool__(self) -> bool:
+        return self is Flag.TRUE
+
+
+class Frozen(tuple[tuple[str, Hashable], ...]):
+    """An object of JSON, its members in the order of their names."""
+
+    __slots__ = ()
+
+
+def frozen(value: object) -> Hashable:
+    """The value as models keep it: hashable, and equal only to what JSON calls equal.
+
+    Raises:
+        ValueError: it is not made of null, booleans, numbers, texts, lists and objects.
+    """
+    match value:
+        case bool():
+            return Flag.TRUE if value else Flag.FALSE
+        case None | int() | str() | Flag():
+            return value
+        case float():
+            if value != value or value in (float("inf"), float("-inf")):
+                raise ValueError(f"{value} is no number of JSON")
+            return value
+        case Frozen():
+            return value
+        case list() | tuple():
+            return tuple(frozen(item) for item in value)
+        case dict():
+            return Frozen(sorted((str(name), frozen(item)) for name, item in value.items()))
+        case _:
+            raise ValueError(f"{value!r} is a {type(value).__name__}, which JSON does not know")
+
+
+def thawed(value: Hashable) -> object:
+    """The value as `json.dumps` takes it."""
+    match value:
+        case Flag():
+            return bool(value)
+        case Frozen():
+            return {name: thawed(item) for name, item in value}
+        case tuple():
+            return [thawed(item) for item in value]
+        case _:
+            return value
+
+
+def shown(value: Hashable) -> str:
+    """The value as people read it: JSON."""
+    return json.dumps(thawed(value), ensure_ascii=False)
+
+
+def objects(lines: Iterable[str | bytes]) -> Iterator[tuple[int, dict[str, object]]]:
+    """Each line's number, from 1, and its object. Empty lines are skipped.
+
+    Raises:
+        MalformedHistory: a line is not one JSON object.
+    """
+    for number, line in enumerate(lines, start=1):
+        if len(line) > LINE_CHARACTERS_MAX:
+            raise MalformedHistory(f"longer than {LINE_CHARACTERS_MAX} characters", line=number)
+        try:
+            text = line.decode() if isinstance(line, bytes) else line
+            if not text.strip():
+                continue
+            found = json.loads(text, parse_constant=_refuse)
+        except UnicodeDecodeError as error:
+            raise MalformedHistory(f"is not UTF-8 text: {error}", line=number) from None
+        except RecursionError:
+            raise MalformedHistory("lists within lists, too deep to read", line=number) from None
+        except ValueError as error:
+            raise MalformedHistory(f"is not JSON: {error}", line=number) from None
+        if not isinstance(found, dict):
+            raise MalformedHistory("expected one JSON object, {...}", line=number)
+        yield number, found
+
+
+def dumped(fields: dict[str, object]) -> str:
+    """One line, without its end. Fields that are None are left out."""
+    return json.dumps(
+        {name: value for name, value in fields.items() if value is not None}, ensure_ascii=False
+    )
+
+
+def whole(fields: dict[str, object], name: str, line: int) -> int | None:
+    """The whole number under ``name``; None if there is none."""
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise MalformedHistory(f"{name} is {value!r}; it must be a whole number", line=line)
+    return value
+
+
+def one_of(fields: dict[str, object], name: str, allowed: tuple[str, ...], line: int) -> str:
+    """The text under ``name``, which must be one of ``allowed``."""
+    value = fields.get(name)
+    if value not in allowed:
+        what = f"{name} is {value!r}" if name in fields else f"{name} is missing"
+        raise MalformedHistory(f"{what}; it must be one of {', '.join(allowed)}", line=line)
+    return str(value)
+
+
+def label(fields: dict[str, object], name: str, line: int) -> int | str:
+    """The number or text under ``name`` that identifies somebody."""
+    value = fields.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        what = f"{name} is {value!r}" if name in fields else f"{name} is missing"
+        raise MalformedHistory(f"{what}; it must be a number or a text", line=line)
+    return value
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")

@@ -40,7 +40,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sdkit.check.history import Operation
-from sdkit.check.models import Model, State
+from sdkit.check.models import NOTHING, Model, State
 
 
 class Hints:
@@ -60,7 +60,7 @@ class Hints:
             (self._wished if is_lost else self._asked)[value] += 1
         self._makers = Counter(self._makes)
         self._lookers = sum(self._looks)
-        self.are_there = any(value is not NotImplemented for value in self._asks + self._makes)
+        self.are_there = any(value is not NOTHING for value in self._asks + self._makes)
 
     def place(self, number: int, way: int = 1) -> None:
         """Operation ``number`` has been put into the order, or with ``way`` -1 taken out of it."""

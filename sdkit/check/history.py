@@ -38,7 +38,16 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from sdkit.check.lines import MalformedHistory, dumped, frozen, label, objects, one_of, thawed, whole
+from sdkit.check.lines import (
+    MalformedHistory,
+    dumped,
+    frozen,
+    label,
+    objects,
+    one_of,
+    thawed,
+    whole,
+)
 
 Process = int | str
 Outcome = Literal["ok", "fail", "info"]

@@ -36,9 +36,11 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from sdkit.check.explain import explain_order
 from sdkit.check.history import History, Operation
 from sdkit.check.lines import shown
 from sdkit.check.models import Model
+from sdkit.check.page import order_page
 from sdkit.check.search import Search
 from sdkit.check.smallest import Counterexample, counterexample
 from sdkit.errors import InvalidArgument
@@ -80,14 +82,10 @@ class Verdict:
 
     def explain(self) -> str:
         """The verdict and its reason, for people."""
-        from sdkit.check.explain import explain_order
-
         return explain_order(self)
 
     def page(self, title: str = "history") -> str:
         """The same as a page of HTML that needs nothing else, with the calls as bars."""
-        from sdkit.check.page import order_page
-
         return order_page(self, title)
 
 
@@ -98,6 +96,7 @@ def check(
     steps: int | None = STEPS,
     seconds: float | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    search: type[Search] = Search,
 ) -> Verdict:
     """Is there an order of the calls that ``model`` and the clock allow?
 
@@ -107,6 +106,7 @@ def check(
         steps: the search places at most so many calls; None: as many as it takes.
         seconds: and takes at most so long, on the clock of the host it runs on.
         progress: called now and then with how many parts are decided, and of how many.
+        search: how an order is looked for; a variant for tests.
 
     Raises:
         MalformedHistory: a call that the model does not know, or cannot have been answered.
@@ -120,28 +120,26 @@ def check(
     parts = model.parts(operations)
     budget = _Budget(steps, seconds)
     waiting = deque(
-        (name, Search(model, of_part))
+        (name, search(model, of_part))
         for name, of_part in sorted(parts.items(), key=lambda part: len(part[1]))
     )
     taken = 0
     while waiting and not budget.is_over(taken):
-        name, search = waiting.popleft()
-        before = search.steps
-        found = search.run(budget.turn(taken))
-        taken += search.steps - before
+        name, one = waiting.popleft()
+        before = one.steps
+        found = one.run(budget.turn(taken))
+        taken += one.steps - before
         if found is False:
-            reason = counterexample(model, _label(name), search.operations)
+            reason = counterexample(model, _label(name), one.operations)
             return Verdict(
                 "not linearizable", model.name, len(operations), len(parts), taken, reason
             )
         if found is None:
-            waiting.append((name, search))
+            waiting.append((name, one))
         progress(len(parts) - len(waiting), len(parts))
     undecided = [_label(name) for name, _ in waiting]
     result: Result = "undecided" if undecided else "linearizable"
-    return Verdict(
-        result, model.name, len(operations), len(parts), taken, undecided=undecided
-    )
+    return Verdict(result, model.name, len(operations), len(parts), taken, undecided=undecided)
 
 
 def _that_count(history: History | Iterable[Operation], model: Model) -> list[Operation]:

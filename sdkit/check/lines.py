@@ -55,6 +55,8 @@ class Frozen(tuple[tuple[str, Hashable], ...]):
 def frozen(value: object) -> Hashable:
     """The value as models keep it: hashable, and equal only to what JSON calls equal.
 
+    Bytes become text, different bytes different text.
+
     Raises:
         ValueError: it is not made of null, booleans, numbers, texts, lists and objects.
     """
@@ -63,6 +65,8 @@ def frozen(value: object) -> Hashable:
             return Flag.TRUE if value else Flag.FALSE
         case None | int() | str() | Flag():
             return value
+        case bytes():
+            return value.decode("utf-8", "surrogateescape")
         case float():
             if value != value or value in (float("inf"), float("-inf")):
                 raise ValueError(f"{value} is no number of JSON")
@@ -92,7 +96,8 @@ def thawed(value: Hashable) -> object:
 
 def shown(value: Hashable) -> str:
     """The value as people read it: JSON."""
-    return json.dumps(thawed(value), ensure_ascii=False)
+    text = json.dumps(thawed(value), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def objects(lines: Iterable[str | bytes]) -> Iterator[tuple[int, dict[str, object]]]:
@@ -122,9 +127,7 @@ def objects(lines: Iterable[str | bytes]) -> Iterator[tuple[int, dict[str, objec
 
 def dumped(fields: dict[str, object]) -> str:
     """One line, without its end. Fields that are None are left out."""
-    return json.dumps(
-        {name: value for name, value in fields.items() if value is not None}, ensure_ascii=False
-    )
+    return json.dumps({name: value for name, value in fields.items() if value is not None})
 
 
 def whole(fields: dict[str, object], name: str, line: int) -> int | None:

@@ -43,6 +43,15 @@ class Impossible(Enum):
 
 IMPOSSIBLE: Final = Impossible.IMPOSSIBLE
 
+
+class Nothing(Enum):
+    """No value, not even null."""
+
+    NOTHING = "nothing"
+
+
+NOTHING: Final = Nothing.NOTHING
+
 State = Hashable  # a state, or IMPOSSIBLE
 
 
@@ -87,11 +96,11 @@ class Model:
 
     def asks(self, operation: Operation) -> Hashable:
         """The one value that it must find, to be answered or to have an effect."""
-        return NotImplemented
+        return NOTHING
 
     def makes(self, operation: Operation) -> Hashable:
         """The one value that it leaves behind, if it has an effect."""
-        return NotImplemented
+        return NOTHING
 
     def looks(self, operation: Operation) -> bool:
         """Does its answer say what value was *not* there?"""
@@ -140,13 +149,13 @@ class Register(Model):
             case "cas" if operation.result is not Flag.FALSE:
                 return _pair(operation)[0]
             case _:
-                return NotImplemented
+                return NOTHING
 
     def makes(self, operation: Operation) -> Hashable:
         if operation.op == "write":
             return operation.argument
         if operation.op == "read" or self.looks(operation):
-            return NotImplemented
+            return NOTHING
         return _pair(operation)[1]
 
     def looks(self, operation: Operation) -> bool:
@@ -187,14 +196,14 @@ class Map(Model):
             return operation.result
         if operation.op == "delete" and operation.result is Flag.FALSE:
             return None
-        return NotImplemented
+        return NOTHING
 
     def makes(self, operation: Operation) -> Hashable:
         if operation.op == "put":
             return operation.argument
         if operation.op == "delete" and operation.result is not Flag.FALSE:
             return None
-        return NotImplemented
+        return NOTHING
 
     def looks(self, operation: Operation) -> bool:
         return operation.result is Flag.TRUE and operation.op == "delete"
@@ -216,7 +225,9 @@ class Queue(Model):
             raise MalformedHistory("enqueue of null; null stands for empty", line=operation.line)
 
     def changes(self, operation: Operation) -> bool:
-        return operation.op == "enqueue" or operation.outcome == "info" or operation.result is not None
+        return (
+            operation.op == "enqueue" or operation.outcome == "info" or operation.result is not None
+        )
 
     def step(self, state: State, operation: Operation) -> State:
         waiting = _items(state)
@@ -411,10 +422,7 @@ class Set(Model):
         whole = {each.key for each in operations if each.op == "read"}
         return _grouped(
             operations,
-            [
-                each.key if each.key in whole else (each.key, each.argument)
-                for each in operations
-            ],
+            [each.key if each.key in whole else (each.key, each.argument) for each in operations],
         )
 
     def step(self, state: State, operation: Operation) -> State:

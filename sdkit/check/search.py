@@ -38,6 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from sdkit.check.hints import Hints
@@ -231,6 +232,6 @@ class Search:
 def _links(order: Sequence[int], length: int) -> list[int]:
     """For each of ``order`` the one after it; what is not in it points nowhere."""
     links = [-1] * length
-    for one, other in zip(order, order[1:], strict=False):
+    for one, other in pairwise(order):
         links[one] = other
     return links

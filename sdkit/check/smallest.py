@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sdkit.check.history import Operation
-from sdkit.check.models import Model, State
+from sdkit.check.models import NOTHING, Model, State
 from sdkit.check.search import Search
 
 TRY_STEPS: Final = 20_000  # for one attempt; one that needs more is not small
@@ -182,9 +182,7 @@ def _until(operations: Sequence[Operation], instant: int) -> list[Operation]:
 
 def _groups(model: Model, operations: Sequence[Operation]) -> list[list[int]]:
     """Calls that may be struck out of any order without harm to the rest."""
-    single = [
-        [number] for number, each in enumerate(operations) if not model.changes(each)
-    ]
+    single = [[number] for number, each in enumerate(operations) if not model.changes(each)]
     lives: dict[Hashable, list[int]] = {}
     asks = [model.asks(each) for each in operations]
     makes = [model.makes(each) for each in operations]
@@ -192,8 +190,8 @@ def _groups(model: Model, operations: Sequence[Operation]) -> list[list[int]]:
         return single
     joined = _joined(list(zip(asks, makes, strict=True)))
     for number, (asked, made) in enumerate(zip(asks, makes, strict=True)):
-        value = asked if made is NotImplemented else made
-        if value is not NotImplemented:
+        value = asked if made is NOTHING else made
+        if value is not NOTHING:
             lives.setdefault(joined.get(value, value), []).append(number)
     first = joined.get(model.initial, model.initial)
     return [group for value, group in lives.items() if value != first] + single
@@ -203,7 +201,7 @@ def _joined(pairs: Sequence[tuple[Hashable, Hashable]]) -> dict[Hashable, Hashab
     """Values of which one was made out of the other belong together: each one's representative."""
     found: dict[Hashable, Hashable] = {}
     for asked, made in pairs:
-        if asked is not NotImplemented and made is not NotImplemented:
+        if asked is not NOTHING and made is not NOTHING:
             one, other = found.get(asked, asked), found.get(made, made)
             for value in [value for value, name in found.items() if name == other] + [made, asked]:
                 found[value] = one

@@ -1,0 +1,426 @@
+"""Versions: which write each read saw, and in which order the writes of a key came to be.
+
+Adya's definitions ("Weak Consistency", MIT 1999) speak of versions: each committed
+transaction that writes a key installs one, its last; the versions of a key are in an
+order; a read sees one of them. A history seen from outside says only part of that:
+
+    which one a read saw     always, since written values are unique
+    lists, by append         the order too: a list that was read *is* the order
+    registers                the order only as far as somebody read one version and wrote
+                             the next, or if commits have positions
+
+What is not known stays unknown. A *gap* says: after this version come these ones, in
+some order. An order of versions without a gap is complete, and only if all of them
+are can the absence of anomalies be a proof (`isolation.Verdict.complete`).
+
+Some reads are wrong by themselves, in any order of versions:
+
+    G1a               it saw a write of a transaction that aborted
+    G1b               it saw a value that its transaction replaced before it committed
+    impossible read   it saw what nobody wrote, not its own write, or two lists of which
+                      neither is the beginning of the other. No level allows that
+
+A transaction of unknown outcome counts as committed if it has a position or if one
+that counts has seen a write of it; if nobody has, it may as well not have happened.
+That follows Elle (Kingsbury and Alvaro, "Elle: Inferring Isolation Anomalies from
+Experimental Observations", VLDB 2020), as do lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sdkit.check.lines import MalformedHistory, shown
+from sdkit.check.transactions import Access, Id, Kind, Transaction
+
+UNBORN: Final = -1
+"""The writer of the version that was there before the first write."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """A counted transaction saw a version: the one that ``writer`` installed."""
+
+    reader: int
+    writer: int
+    by_predicate: bool
+
+
+@dataclass(slots=True)
+class Gap:
+    """After the version of ``writer`` come those of ``others``, in an order that is not known."""
+
+    writer: int
+    others: list[int]
+
+
+@dataclass(slots=True)
+class Versions:
+    """What is known of one key.
+
+    Args:
+        order: writers one directly after the other, as pairs; `UNBORN` is before the first.
+        is_inferred: the order follows from reads: each of the pairs read the one and wrote the
+            other. If that were wrong, there would be a circle of reads and writes (G1c).
+        gaps: where the order is not known.
+        seen: the reads of installed versions.
+        values: what each writer installed.
+    """
+
+    order: list[tuple[int, int]] = field(default_factory=list)
+    is_inferred: bool = False
+    gaps: list[Gap] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    values: dict[int, Hashable] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Finding:
+    """A read that is wrong by itself: its anomaly, who took part, and why."""
+
+    name: str
+    transactions: list[int]
+    why: str
+
+
+@dataclass(slots=True)
+class Write:
+    """One write of one value, by transaction number."""
+
+    writer: int
+    is_last: bool
+    position: int | None
+
+
+class Observed:
+    """A history with every read put to its write.
+
+    Raises:
+        MalformedHistory: two writes of one value to a key, one id twice, or the like.
+    """
+
+    def __init__(self, transactions: Iterable[Transaction]) -> None:
+        self.transactions: Final = list(transactions)
+        self.findings: Final[list[Finding]] = []
+        self.versions: Final[dict[Hashable, Versions]] = {}
+        self._accesses = [each.accesses() for each in self.transactions]
+        self._writes: dict[tuple[Hashable, Hashable], Write] = {}
+        self._lists: set[Hashable] = set()
+        self._longest: dict[Hashable, tuple[tuple[Hashable, ...], int]] = {}
+        self._check_ids()
+        for number, accesses in enumerate(self._accesses):
+            self._take_writes(number, accesses)
+        self.counts: Final = self._who_counts()
+        # An order first, and then the reads: what a read of a list saw depends on it.
+        for number in range(len(self.transactions)):
+            if self.counts[number]:
+                self._take_versions(number)
+        for number, each in enumerate(self.transactions):
+            if self.counts[number]:
+                self._take_reads(number, is_ordered=each.operations is not None)
+        for key, versions in self.versions.items():
+            _ListOrder(self, key).put(versions) if key in self._lists else _RegisterOrder(
+                self, key
+            ).put(versions)
+        self.unordered: Final = [key for key, found in self.versions.items() if found.gaps]
+
+    # ── writes ───────────────────────────────────────────────────────────────
+
+    def _check_ids(self) -> None:
+        seen: dict[Id, int] = {}
+        for each in self.transactions:
+            if each.id in seen:
+                before = f", as in line {seen[each.id]}" if seen[each.id] else ""
+                raise MalformedHistory(f"id {each.id} is there twice{before}", line=each.line)
+            seen[each.id] = each.line
+            if each.status == "aborted" and each.position is not None:
+                raise MalformedHistory(
+                    f"transaction {each.id} is aborted and has position {each.position}; "
+                    "only a commit has one",
+                    line=each.line,
+                )
+
+    def _take_writes(self, number: int, accesses: Sequence[Access]) -> None:
+        each = self.transactions[number]
+        last = {access.key: access for access in accesses if access.kind in _WRITES}
+        for access in accesses:
+            if access.kind not in _WRITES:
+                continue
+            before = self._writes.get((access.key, access.value))
+            if before is not None:
+                raise MalformedHistory(
+                    f"transactions {self.transactions[before.writer].id} and {each.id} both write "
+                    f"{shown(access.value)} to key {shown(access.key)}; written values must be "
+                    "unique, so that a read tells whose write it saw",
+                    line=each.line,
+                )
+            position = each.position if access.position is None else access.position
+            write = Write(number, last[access.key] is access, position)
+            self._writes[access.key, access.value] = write
+            if access.kind is Kind.APPEND:
+                self._lists.add(access.key)
+        for access in accesses:
+            if access.kind is Kind.WRITE and access.key in self._lists:
+                raise MalformedHistory(
+                    f"key {shown(access.key)} is written and appended to; it must be one of them",
+                    line=each.line,
+                )
+
+    def _who_counts(self) -> list[bool]:
+        """Committed, or unknown and seen by one that counts."""
+        counts = [
+            each.status == "committed" or (each.status == "unknown" and self._has_position(number))
+            for number, each in enumerate(self.transactions)
+        ]
+        waiting = [number for number, is_counted in enumerate(counts) if is_counted]
+        while waiting:
+            for access in self._accesses[waiting.pop()]:
+                if access.kind in _WRITES:
+                    continue
+                for value in self._elements(access):
+                    write = self._writes.get((access.key, value))
+                    if (
+                        write is not None
+                        and not counts[write.writer]
+                        and self.transactions[write.writer].status == "unknown"
+                    ):
+                        counts[write.writer] = True
+                        waiting.append(write.writer)
+        return counts
+
+    def _has_position(self, number: int) -> bool:
+        accesses = self._accesses[number]
+        return self.transactions[number].position is not None or any(
+            access.position is not None for access in accesses
+        )
+
+    def _elements(self, access: Access) -> tuple[Hashable, ...]:
+        """The written values in what was read."""
+        if access.key in self._lists and isinstance(access.value, tuple):
+            return access.value
+        return (access.value,)
+
+    def _take_versions(self, number: int) -> None:
+        for access in self._accesses[number]:
+            if access.kind in _WRITES:
+                versions = self.versions.setdefault(access.key, Versions())
+                versions.values[number] = access.value
+
+    # ── reads ────────────────────────────────────────────────────────────────
+
+    def _take_reads(self, number: int, *, is_ordered: bool) -> None:
+        own: dict[Hashable, list[Hashable]] = {}
+        if not is_ordered:
+            for access in self._accesses[number]:
+                if access.kind in _WRITES:
+                    own.setdefault(access.key, []).append(access.value)
+        for access in self._accesses[number]:
+            if access.kind in _WRITES:
+                if is_ordered:
+                    own.setdefault(access.key, []).append(access.value)
+                continue
+            try:
+                if access.key in self._lists:
+                    value = self._foreign(access, own.get(access.key, []), is_ordered)
+                    self._take_list(number, access, value)
+                elif not self._is_own(access, own.get(access.key, []), is_ordered):
+                    self._take_value(number, access, access.value)
+            except _Impossible as error:
+                what = f"{access.kind.value} of {shown(access.key)}: {shown(access.value)}"
+                self._find("impossible read", [number], f"{what}, {error}")
+
+    def _is_own(self, access: Access, own: list[Hashable], is_ordered: bool) -> bool:
+        """Does it see what the transaction wrote itself?"""
+        if not is_ordered:
+            return access.value in own
+        if own and access.value != own[-1]:
+            raise _Impossible(f"though it had just written {shown(own[-1])}")
+        return bool(own)
+
+    def _foreign(
+        self, access: Access, own: list[Hashable], is_ordered: bool
+    ) -> tuple[Hashable, ...]:
+        """The list without what the transaction appended itself, which must be its end."""
+        value = _list(access.value)
+        kept = len(value) - len(own)
+        if own and is_ordered:
+            if list(value[kept:]) != own or kept < 0:
+                raise _Impossible(f"though it had just appended {shown(tuple(own))}")
+            return value[:kept]
+        if not own:
+            return value
+        ends = [n for n in range(len(own) + 1) if n and list(value[-n:]) == own[:n]]
+        return value[: len(value) - max(ends, default=0)]
+
+    def _take_value(self, number: int, access: Access, value: Hashable) -> None:
+        """Put the read to its write, if that has installed a version."""
+        if value is None:
+            self._see(number, access, UNBORN)
+            return
+        write = self._writes.get((access.key, value))
+        if write is None:
+            raise _Impossible("which nobody wrote")
+        if write.writer == number:
+            raise _Impossible("before it wrote that itself")
+        writer = self.transactions[write.writer].id
+        what = f"read {shown(value)} from key {shown(access.key)}"
+        reader = self.transactions[number].id
+        if not self.counts[write.writer]:
+            self._find(
+                "G1a",
+                [number, write.writer],
+                f"transaction {reader} {what}, written by transaction {writer}, which aborted",
+            )
+        elif not write.is_last:
+            last = self.versions[access.key].values[write.writer]
+            self._find(
+                "G1b",
+                [number, write.writer],
+                f"transaction {reader} {what}, which transaction {writer} replaced by "
+                f"{shown(last)} before it committed",
+            )
+        else:
+            self._see(number, access, write.writer)
+
+    def _take_list(self, number: int, access: Access, value: tuple[Hashable, ...]) -> None:
+        if len(set(value)) < len(value):
+            raise _Impossible("in which one element is there twice")
+        for element in value[:-1]:
+            write = self._writes.get((access.key, element))
+            if write is not None and write.writer == number:
+                raise _Impossible("in which its own element is not at the end")
+            if write is None or not self.counts[write.writer]:
+                self._take_value(number, access, element)
+        longest, by = self._longest.get(access.key, ((), number))
+        shorter, longer = sorted((value, longest), key=len)
+        if longer[: len(shorter)] != shorter:
+            raise _Impossible(
+                f"where transaction {self.transactions[by].id} read {shown(longest)}: neither is "
+                "the beginning of the other"
+            )
+        if len(value) > len(longest):
+            self._longest[access.key] = (value, number)
+        self._take_value(number, access, value[-1] if value else None)
+
+    def _see(self, reader: int, access: Access, writer: int) -> None:
+        versions = self.versions.get(access.key)
+        if versions is not None:  # else nobody writes it: nothing can contradict the read
+            by_predicate = access.kind is Kind.PREDICATE_READ
+            versions.seen.append(Seen(reader, writer, by_predicate))
+
+    def _find(self, name: str, transactions: list[int], why: str) -> None:
+        self.findings.append(Finding(name, transactions, why))
+
+    # ── for those who put versions in order ──────────────────────────────────
+
+    def observed(self, key: Hashable) -> tuple[Hashable, ...]:
+        """The longest list that anybody read from ``key``."""
+        return self._longest.get(key, ((), 0))[0]
+
+    def write(self, key: Hashable, value: Hashable) -> Write:
+        """Who wrote it."""
+        return self._writes[key, value]
+
+
+class _ListOrder:
+    """A list that was read tells the order of those who appended."""
+
+    def __init__(self, observed: Observed, key: Hashable) -> None:
+        self._observed = observed
+        self._key = key
+
+    def put(self, versions: Versions) -> None:
+        """Element by element: a transaction between two elements of another shows as a circle."""
+        before, placed = UNBORN, set[int]()
+        for element in self._observed.observed(self._key):
+            write = self._observed.write(self._key, element)
+            if not self._observed.counts[write.writer]:
+                continue  # an aborted write, found already
+            if write.writer != before:
+                versions.order.append((before, write.writer))
+                before = write.writer
+            placed.add(write.writer)
+        rest = [writer for writer in versions.values if writer not in placed]
+        _chain_or_gap(self._observed, self._key, versions, before, rest)
+
+
+class _RegisterOrder:
+    """Positions, if all have one; else whoever read a version and wrote comes after it."""
+
+    def __init__(self, observed: Observed, key: Hashable) -> None:
+        self._observed = observed
+        self._key = key
+
+    def put(self, versions: Versions) -> None:
+        writers = list(versions.values)
+        if _positions(self._observed, self._key, versions, writers) is not None:
+            _chain_or_gap(self._observed, self._key, versions, UNBORN, writers)
+            return
+        versions.is_inferred = True
+        after: dict[int, list[int]] = {}
+        follows = set[int]()
+        for seen in versions.seen:
+            if seen.reader in versions.values and seen.reader not in follows:
+                after.setdefault(seen.writer, []).append(seen.reader)
+                follows.add(seen.reader)
+        # Who did not look may have written at any time after the beginning.
+        blind = [writer for writer in writers if writer not in follows]
+        after.setdefault(UNBORN, []).extend(blind)
+        for writer, others in after.items():
+            if len(others) == 1:
+                versions.order.append((writer, others[0]))
+            elif others:
+                versions.gaps.append(Gap(writer, others))
+
+
+def _chain_or_gap(
+    observed: Observed, key: Hashable, versions: Versions, before: int, rest: list[int]
+) -> None:
+    """Put ``rest`` behind ``before``: in the order of positions, or as a gap."""
+    positions = _positions(observed, key, versions, rest)
+    if positions is None:
+        versions.gaps.append(Gap(before, rest))
+        return
+    for _, writer in sorted(zip(positions, rest, strict=True)):
+        versions.order.append((before, writer))
+        before = writer
+
+
+def _positions(
+    observed: Observed, key: Hashable, versions: Versions, writers: list[int]
+) -> list[int] | None:
+    """Where each of them stands; None if that is not known of all, and there is more than one."""
+    found: dict[int, int] = {}
+    for writer in writers:
+        position = observed.write(key, versions.values[writer]).position
+        if position is None:
+            if len(writers) == 1:
+                position = 0
+            else:
+                return None
+        if position in found:
+            one, other = (observed.transactions[each] for each in (found[position], writer))
+            raise MalformedHistory(
+                f"transactions {one.id} and {other.id} both write key {shown(key)} at position "
+                f"{position}; positions must differ",
+                line=other.line,
+            )
+        found[position] = writer
+    return list(found)
+
+
+class _Impossible(Exception):
+    """No database could have answered that."""
+
+
+def _list(value: Hashable) -> tuple[Hashable, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, tuple):
+        raise _Impossible("which is no list, though the key is appended to")
+    return value
+
+
+_WRITES: Final = (Kind.WRITE, Kind.APPEND)

@@ -210,7 +210,9 @@ class Anomalies:
                 yield other, (other.target, is_more or not pure)
 
         back = path((edge.target, False), (edge.source, True), after, self._shorter("G-single"))
-        return None if back is None else [edge, *back]
+        if back is None or len({each.source for each in back}) < len(back):
+            return None  # passes a transaction twice: beside a G1c, and that is named already
+        return [edge, *back]
 
     def _find_nonadjacent(self, inside: Sequence[Edge]) -> None:
         """Circles with no two rw in a row, in the graph that remembers the last edge."""

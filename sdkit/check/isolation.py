@@ -22,9 +22,9 @@ What the verdict is worth
     * If the order of all versions is known (`Verdict.complete`), a level without
       anomaly is satisfied: for "serializable" there is an order, and it was found.
       If not, no anomaly was found, and that is all that is said.
-    * The levels are exact, and so are the names down to G-single. Of the three below,
-      one at least is named if there is one; beside others not all may be found,
-      because to look at every circle would take for ever.
+    * The levels are exact. The names are, down to the first one found that is a circle;
+      beside it not all of those below it need be found, because to look at every
+      circle would take for ever. What is named is there.
 
 Elle (https://github.com/jepsen-io/elle) does this for Jepsen, and Fekete et al.
 ("Making Snapshot Isolation Serializable", TODS 2005) found what the two rw in a row

@@ -79,7 +79,8 @@ class Access:
 class Transaction:
     """One transaction; the fields are those of a line.
 
-    Keys and values are whatever JSON can hold, or bytes, or tuples of them. `operations` takes the place of reads, predicate reads, writes and appends if it is given.
+    Keys and values are whatever JSON can hold, or bytes, or tuples of them. `operations` takes
+    the place of reads, predicate reads, writes and appends if it is given.
     """
 
     id: Id

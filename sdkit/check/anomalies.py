@@ -154,8 +154,8 @@ class Anomalies:
             return
         self._find_nonadjacent(inside)
         self._find_pivots(inside)
-        if not self._found.keys() & set(NAMES[1:]):
-            # A circle there is: whichever is found first.
+        if self._work > WORK and not self._found.keys() & set(NAMES[1:]):
+            # The search gave up, and a circle there is: whichever comes first.
             for edge in inside:
                 back = self._path(edge.target, edge.source, ALL)
                 if back is not None:

@@ -108,6 +108,8 @@ def check(
     *,
     real_time: bool = False,
     progress: Callable[[str], None] = lambda stage: None,
+    observed: type[Observed] = Observed,
+    dependencies: type[Dependencies] = Dependencies,
     anomalies: type[Anomalies] = Anomalies,
 ) -> Verdict:
     """Find the anomalies in a history.
@@ -117,7 +119,7 @@ def check(
             something that nobody wrote.
         real_time: also hold that what was over before another began comes before it.
         progress: called with what is being done.
-        anomalies: how circles are looked for; a variant for tests.
+        observed, dependencies, anomalies: the three steps; variants for tests.
 
     Raises:
         MalformedHistory: it cannot be checked, such as when a value is written twice.
@@ -126,15 +128,7 @@ def check(
     square only for the few thousand that `cycles.Reaching` looks at together.
     """
     progress("putting reads to writes")
-    observed = Observed(transactions)
+    seen = observed(transactions)
     progress("who comes before whom")
-    dependencies = Dependencies(observed, real_time=real_time)
-    found = anomalies(observed, dependencies, progress).found()
-    return Verdict(
-        found,
-        sum(observed.counts),
-        not observed.unordered,
-        observed.unordered,
-        real_time,
-        observed,
-    )
+    found = anomalies(seen, dependencies(seen, real_time=real_time), progress).found()
+    return Verdict(found, sum(seen.counts), not seen.unordered, seen.unordered, real_time, seen)

@@ -39,7 +39,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import ClassVar, Final
 
 from sdkit.check.hints import Hints
 from sdkit.check.history import Operation
@@ -70,6 +70,8 @@ class Search:
         hinted: use `hints`. Without, the answer is the same and may take for ever.
     """
 
+    hints: ClassVar[type[Hints]] = Hints
+
     def __init__(
         self, model: Model, operations: Sequence[Operation], *, hinted: bool = True
     ) -> None:
@@ -79,9 +81,9 @@ class Search:
         self.longest: list[int] = []
         """The longest order that could be placed, as numbers of operations."""
         self._model = model
-        self._hints = Hints(model, operations) if hinted else Hints(model, [])
+        self._hints = self.hints(model, operations if hinted else [])
         count = len(operations)
-        self._start = [each.start for each in operations]
+        self._start = self.starts()
         self._end = [NEVER if each.end is None else each.end for each in operations]
         self._changes = [model.changes(each) for each in operations]
         self._previous = self._before_in_process()
@@ -97,7 +99,7 @@ class Search:
         ]
         self._is_placed = [False] * (count + 1)
         self._lost_placed = 0
-        self._seen: set[tuple[int, int, int, Hashable]] = set()
+        self._seen: set[Hashable] = set()
         self._stack = [Frame(model.initial, [], 0, 0)]
         self._stack[0].choices = self._choices(model.initial)
 
@@ -105,7 +107,7 @@ class Search:
         """Search for up to ``steps`` calls placed; True or False once it is known, else None."""
         until = self.steps + steps
         while self.found is None and self.steps < until:
-            if self._next[-1] == len(self.operations):
+            if self.is_complete():
                 self._remember_longest()
                 self.found = True
             elif self._stack[-1].choices:
@@ -120,6 +122,25 @@ class Search:
                     self._take_back()
         return self.found
 
+    # ── the rules, each on its own ───────────────────────────────────────────
+
+    def starts(self) -> list[int]:
+        """When each call began: it cannot come after what ended before that."""
+        return [each.start for each in self.operations]
+
+    def follows(self, number: int) -> bool:
+        """Are the calls placed that its own process had made and seen the end of?"""
+        previous = self._previous[number]
+        return previous < 0 or self._is_placed[previous]
+
+    def memory(self, first: int, beyond: int, state: State) -> Hashable:
+        """What decides about the future: the calls that are placed, and the state."""
+        return first, beyond, self._lost_placed, state
+
+    def is_complete(self) -> bool:
+        """Is every call placed that must have happened?"""
+        return self._next[-1] == len(self.operations)
+
     # ── forward ──────────────────────────────────────────────────────────────
 
     def _choices(self, state: State) -> list[tuple[int, State]]:
@@ -128,7 +149,7 @@ class Search:
         number, last = self._next[-1], len(self.operations)
         while number != last and self._start[number] <= soonest:
             soonest = min(soonest, self._end[number])
-            if self._follows(number):
+            if self.follows(number):
                 after = self._model.step(state, self.operations[number])
                 if after is not IMPOSSIBLE:
                     if not self._changes[number]:
@@ -137,15 +158,15 @@ class Search:
             number = self._next[number]
         # What must be over soonest is the best guess.
         fitting.sort(key=lambda choice: self._end[choice[0]], reverse=True)
-        return self._lost_choices(state, soonest) + fitting
+        return self.lost_choices(state, soonest) + fitting
 
-    def _lost_choices(self, state: State, soonest: float) -> list[tuple[int, State]]:
+    def lost_choices(self, state: State, soonest: float) -> list[tuple[int, State]]:
         """Calls that nobody knows of, where they would make a difference."""
         choices = []
         for number in self._lost:
             if self._start[number] > soonest:
                 break
-            if self._is_placed[number] or not self._follows(number):
+            if self._is_placed[number] or not self.follows(number):
                 continue
             if self._hints.are_there and self._hints.is_useless(number):
                 continue
@@ -153,11 +174,6 @@ class Search:
             if after is not IMPOSSIBLE and after != state:
                 choices.append((number, after))
         return choices
-
-    def _follows(self, number: int) -> bool:
-        """Are the calls placed that its own process had made and seen the end of?"""
-        previous = self._previous[number]
-        return previous < 0 or self._is_placed[previous]
 
     def _place(self, number: int, after: State) -> None:
         frame = self._stack[-1]
@@ -175,7 +191,7 @@ class Search:
         hints = self._hints
         if hints.are_there:
             hints.place(number)
-        memory = (first, beyond, self._lost_placed, after)
+        memory = self.memory(first, beyond, after)
         if memory in self._seen or (hints.are_there and hints.is_dead_end(frame.state, after)):
             self._take_back()
             return

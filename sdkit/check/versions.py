@@ -112,7 +112,7 @@ class Observed:
         self._check_ids()
         for number, accesses in enumerate(self._accesses):
             self._take_writes(number, accesses)
-        self.counts: Final = self._who_counts()
+        self.counts: Final = self.who_counts()
         # An order first, and then the reads: what a read of a list saw depends on it.
         for number in range(len(self.transactions)):
             if self.counts[number]:
@@ -124,7 +124,11 @@ class Observed:
             _ListOrder(self, key).put(versions) if key in self._lists else _RegisterOrder(
                 self, key
             ).put(versions)
-        self.unordered: Final = [key for key, found in self.versions.items() if found.gaps]
+        self.unordered: Final = self.keys_in_no_order()
+
+    def keys_in_no_order(self) -> list[Hashable]:
+        """Those whose order of versions is not known."""
+        return [key for key, found in self.versions.items() if found.gaps]
 
     # ── writes ───────────────────────────────────────────────────────────────
 
@@ -157,7 +161,7 @@ class Observed:
                     line=each.line,
                 )
             position = each.position if access.position is None else access.position
-            write = Write(number, last[access.key] is access, position)
+            write = Write(number, self.installs(access, last[access.key]), position)
             self._writes[access.key, access.value] = write
             if access.kind is Kind.APPEND:
                 self._lists.add(access.key)
@@ -168,7 +172,7 @@ class Observed:
                     line=each.line,
                 )
 
-    def _who_counts(self) -> list[bool]:
+    def who_counts(self) -> list[bool]:
         """Committed, or unknown and seen by one that counts."""
         counts = [
             each.status == "committed" or (each.status == "unknown" and self._has_position(number))
@@ -189,6 +193,10 @@ class Observed:
                         counts[write.writer] = True
                         waiting.append(write.writer)
         return counts
+
+    def installs(self, access: Access, last: Access) -> bool:
+        """Is it the write that others may see?"""
+        return access is last
 
     def _has_position(self, number: int) -> bool:
         accesses = self._accesses[number]

@@ -17,9 +17,10 @@ from __future__ import annotations
 import unittest
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any, Final
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdkit.check.history import Operation
@@ -28,9 +29,12 @@ from sdkit.check.lines import Flag
 from sdkit.check.transactions import Transaction
 from sdkit.spec import check_oracle as oracle
 
-EXAMPLES: Final = 120  # of each model
 CALLS_MAX: Final = 6
+CHANGED: Final = 0.6
 TRANSACTIONS_MAX: Final = 4
+
+BATCH: Final = 10  # histories that are made of one seed
+SEEDS: Final = st.integers(0, 2**32)
 
 Decide = Callable[[str, Sequence[Operation]], str]
 Judge = Callable[[Sequence[Transaction]], tuple[Collection[str], bool]]
@@ -79,54 +83,38 @@ WRONG: Final[dict[str, tuple[Hashable, ...]]] = {
 }
 
 
-@st.composite
-def _histories(draw: st.DrawFn, model: str, *, unique: bool = False) -> list[Operation]:
-    """Calls with answers that the real thing gave, some of them changed."""
-    free = dict.fromkeys(range(3), 0)
+def random_calls(model: str, random: Random, *, unique: bool = False) -> list[Operation]:
+    """Calls with answers that the real thing gave; every second time one of them is changed."""
+    free = dict.fromkeys(range(random.randint(2, 3)), 0)
     planned: list[tuple[int, Operation]] = []
-    for number in range(draw(st.integers(1, CALLS_MAX))):
-        process, gap, until, after = draw(_TIMES)
-        start = free[process] + gap
-        free[process] = start + until + after
-        op = draw(st.sampled_from(OPS[model]))
-        argument = draw(st.sampled_from(ARGUMENTS.get((model, op), (None,))))
-        if unique and op in ("write", "put"):
-            argument = 10 + number
-        outcome: Any = draw(st.sampled_from(("ok", "ok", "ok", "ok", "info", "fail")))
-        key = draw(st.sampled_from(("x", "x", "x", "y")))
+    for number in range(random.randint(3, CALLS_MAX)):
+        process = random.choice(list(free))
+        start = free[process] + random.randint(0, 2)
+        instant = start + random.randint(0, 3)
+        free[process] = instant + random.randint(0, 3)
+        op = random.choice(OPS[model])
+        argument = random.choice(ARGUMENTS.get((model, op), (None,)))
+        if unique and op in ("write", "cas"):
+            known = random.choice((None, 1, 2, 3))
+            argument = number + 1 if op == "write" else (known, number + 1)
+        outcome: Any = random.choice(("ok",) * 6 + ("info", "info", "fail"))
+        key = random.choice("xxxxxxy")
         end = None if outcome == "info" else free[process]
         call = Operation(process, op, key, argument, None, outcome, start, end, number + 1)
-        planned.append((start + until, call))
-    _play(model, [call for _, call in sorted(planned, key=lambda plan: plan[0])], draw)
+        planned.append((instant, call))
+    _play(model, [call for _, call in sorted(planned, key=lambda plan: plan[0])], random)
     operations = sorted((call for _, call in planned), key=lambda call: call.start)
-    if draw(st.booleans()):
-        wrong = draw(st.sampled_from(operations))
-        values = WRONG.get(wrong.op, ())
-        if unique and wrong.op in ("read", "get"):
-            values = (None, *range(10, 10 + len(operations)))
-        if model == "counter":
-            values = (0, 1, 2)
-        if wrong.op == "read" and model == "set":
-            values = ((), (1,), (1, 2))
-        if model == "mutex":  # says nothing; so it did what it could not, or the other thing
-            wrong.op = draw(st.sampled_from(("acquire", "release")))
-            wrong.outcome, wrong.end = "ok", free[wrong.process] if wrong.end is None else wrong.end
-        elif wrong.outcome == "ok" and values:
-            wrong.result = draw(st.sampled_from(values))
+    if random.random() < CHANGED:
+        _change(model, operations, random, unique=unique)
     return operations
 
 
-_TIMES: Final = st.tuples(
-    st.integers(0, 2), st.integers(0, 2), st.integers(0, 3), st.integers(0, 3)
-)
-
-
-def _play(model: str, calls: Sequence[Operation], draw: st.DrawFn) -> None:
+def _play(model: str, calls: Sequence[Operation], random: Random) -> None:
     """Give each call the answer that the real thing gives."""
     things: dict[Hashable, oracle.Thing] = {}
     for call in calls:
         thing = things.setdefault(call.key, oracle.THINGS[model]())
-        if call.outcome == "fail" or (call.outcome == "info" and draw(st.booleans())):
+        if call.outcome == "fail" or (call.outcome == "info" and random.random() < 0.5):
             continue
         try:
             answer = thing.do(call)
@@ -138,6 +126,27 @@ def _play(model: str, calls: Sequence[Operation], draw: st.DrawFn) -> None:
             call.result = answer
 
 
+def _change(model: str, operations: list[Operation], random: Random, *, unique: bool) -> None:
+    """Another answer, or, where there is none, another call, or one that could not be done."""
+    if model == "mutex":
+        wrong = random.choice(operations)
+        wrong.op = random.choice(("acquire", "release"))
+        if wrong.end is not None:
+            wrong.outcome = "ok"
+        return
+    answered = [each for each in operations if each.outcome == "ok" and each.op in WRONG]
+    if answered:
+        wrong = random.choice(answered)
+        values = WRONG[wrong.op]
+        if model == "set" and wrong.op == "read":
+            values = ((), (1,), (1, 2))
+        elif model == "counter":
+            values = (0, 1, 2)
+        elif unique and wrong.op == "read":
+            values = (None, *range(1, len(operations) + 1))
+        wrong.result = random.choice(values)
+
+
 def calls(decide: Decide) -> type[unittest.TestCase]:
     """Build the test case for one checker of linearizability.
 
@@ -147,59 +156,85 @@ def calls(decide: Decide) -> type[unittest.TestCase]:
     """
 
     class CallsSpec(unittest.TestCase):
-        def agrees(self, model: str, operations: list[Operation]) -> None:
-            expected = oracle.has_an_order(model, operations)
-            word = decide(model, [replace(each) for each in operations])
-            assert word == ("linearizable" if expected else "not linearizable"), operations
+        def agrees(self, model: str, seed: int, *, unique: bool = False) -> None:
+            random = Random(seed)
+            for _ in range(BATCH):
+                operations = random_calls(model, random, unique=unique)
+                expected = oracle.has_an_order(model, operations)
+                word = decide(model, [replace(each) for each in operations])
+                assert word == ("linearizable" if expected else "not linearizable"), operations
 
-        @given(_histories("register"))
-        @settings(max_examples=EXAMPLES)
-        def test_it_knows_registers(self, operations: list[Operation]) -> None:
-            self.agrees("register", operations)
+        @given(SEEDS)
+        def test_it_knows_registers(self, seed: int) -> None:
+            self.agrees("register", seed)
 
-        @given(_histories("register", unique=True))
-        @settings(max_examples=EXAMPLES)
-        def test_it_knows_registers_whose_values_are_unique(
-            self, operations: list[Operation]
-        ) -> None:
-            self.agrees("register", operations)
+        @given(SEEDS)
+        def test_it_knows_registers_whose_values_are_unique(self, seed: int) -> None:
+            self.agrees("register", seed, unique=True)
 
-        @given(_histories("map"))
-        @settings(max_examples=EXAMPLES)
-        def test_it_knows_maps(self, operations: list[Operation]) -> None:
-            self.agrees("map", operations)
+        @given(SEEDS)
+        def test_it_knows_maps(self, seed: int) -> None:
+            self.agrees("map", seed)
 
-        @given(_histories("queue"))
-        @settings(max_examples=EXAMPLES)
-        def test_it_knows_queues(self, operations: list[Operation]) -> None:
-            self.agrees("queue", operations)
+        @given(SEEDS)
+        def test_it_knows_queues(self, seed: int) -> None:
+            self.agrees("queue", seed)
 
-        @given(_histories("mutex"))
-        @settings(max_examples=EXAMPLES)
-        def test_it_knows_mutexes(self, operations: list[Operation]) -> None:
-            self.agrees("mutex", operations)
+        @given(SEEDS)
+        def test_it_knows_mutexes(self, seed: int) -> None:
+            self.agrees("mutex", seed)
 
-        @given(_histories("fenced-lock"))
-        @settings(max_examples=EXAMPLES)
-        def test_it_knows_fenced_locks(self, operations: list[Operation]) -> None:
-            self.agrees("fenced-lock", operations)
+        @given(SEEDS)
+        def test_it_knows_fenced_locks(self, seed: int) -> None:
+            self.agrees("fenced-lock", seed)
 
-        @given(_histories("log"))
-        @settings(max_examples=EXAMPLES)
-        def test_it_knows_logs(self, operations: list[Operation]) -> None:
-            self.agrees("log", operations)
+        @given(SEEDS)
+        def test_it_knows_logs(self, seed: int) -> None:
+            self.agrees("log", seed)
 
-        @given(_histories("counter"))
-        @settings(max_examples=EXAMPLES)
-        def test_it_knows_counters(self, operations: list[Operation]) -> None:
-            self.agrees("counter", operations)
+        @given(SEEDS)
+        def test_it_knows_counters(self, seed: int) -> None:
+            self.agrees("counter", seed)
 
-        @given(_histories("set"))
-        @settings(max_examples=EXAMPLES)
-        def test_it_knows_sets(self, operations: list[Operation]) -> None:
-            self.agrees("set", operations)
+        @given(SEEDS)
+        def test_it_knows_sets(self, seed: int) -> None:
+            self.agrees("set", seed)
+
+        def test_it_tells_lost_calls_apart(self) -> None:
+            """A lost write can happen where a lost compare-and-set cannot."""
+            lost_cas = _call(0, "cas", (None, 1), start=0)
+            lost_write = _call(1, "write", 1, start=1)
+            later = [
+                _call(2, "read", None, 1, start=2, end=3),
+                _call(2, "write", 2, start=4, end=5),
+                _call(2, "read", None, 1, start=6, end=7),
+            ]
+            assert decide("register", [lost_cas, lost_write, *later]) == "linearizable"
+
+        def test_it_leaves_a_value_to_a_lost_call_that_needs_it(self) -> None:
+            """The write of 3 fits at once, and would take away what the lost one must find."""
+            operations = [
+                _call(0, "write", 1, start=0, end=1),
+                _call(1, "cas", (1, 2), start=2),
+                _call(2, "write", 3, start=2, end=9),
+                _call(3, "read", None, 2, start=3, end=10),
+            ]
+            assert decide("register", operations) == "linearizable"
 
     return CallsSpec
+
+
+def _call(
+    process: int,
+    op: str,
+    argument: Hashable,
+    result: Hashable = None,
+    *,
+    start: int,
+    end: int | None = None,
+) -> Operation:
+    outcome: Any = "info" if end is None else "ok"
+    return Operation(process, op, "x", argument, result, outcome, start, end)
 
 
 # ── transactions ─────────────────────────────────────────────────────────────
@@ -207,41 +242,35 @@ def calls(decide: Decide) -> type[unittest.TestCase]:
 ALWAYS: Final = {"impossible read", "G0", "G1a", "G1b", "G1c", "lost update"}
 
 
-@st.composite
-def _transactions(draw: st.DrawFn, *, positions: bool) -> list[Transaction]:
-    """Register transactions that read what was written before, or nearly so."""
-    count = draw(st.integers(2, TRANSACTIONS_MAX))
-    keys = ("x", "y")
-    writes = [draw(st.lists(st.sampled_from(keys), max_size=3)) for _ in range(count)]
-    value = 0
-    written: dict[str, list[int | None]] = {key: [None] for key in keys}
+def random_transactions(random: Random, *, positions: bool) -> list[Transaction]:
+    """Register transactions on two or three keys that read whatever was ever written there."""
+    keys = random.choice(("xy", "xyz"))
+    values: dict[str, list[int | None]] = {key: [None] for key in keys}
     history: list[Transaction] = []
+    count = random.randint(2, TRANSACTIONS_MAX)
+    value = 0
     for number in range(count):
-        pairs = []
-        for key in writes[number]:
+        writes = []
+        for key in random.choices(keys, k=random.choice((0, 1, 1, 2, 2, 3))):
             value += 1
-            pairs.append((key, value))
-            written[key].append(value)
-        status: Any = draw(st.sampled_from(("committed",) * 5 + ("aborted",)))
-        history.append(Transaction(number, writes=pairs, status=status))
-    places = draw(st.permutations(range(count)))
-    for each, place in zip(history, places, strict=True):
+            writes.append((key, value))
+            values[key].append(value)
+        status: Any = random.choice(("committed",) * 8 + ("aborted",))
+        history.append(Transaction(number, writes=writes, status=status))
+    for each, place in zip(history, random.sample(range(count), count), strict=True):
         if positions and each.status == "committed":
             each.position = place
-        reads = draw(st.lists(st.sampled_from(keys), max_size=3))
-        scans = draw(st.lists(st.sampled_from(keys), max_size=2))
-        own = {key for key, _ in each.writes}
-        each.reads = [(key, draw(_read(written[key], own, key, each))) for key in reads]
-        each.predicate_reads = [(key, draw(_read(written[key], own, key, each))) for key in scans]
+            if random.random() < 0.3:  # a position for each write may tell another order
+                each.writes = [(*pair, random.randint(0, 99) * 10 + place) for pair in each.writes]
+        own = [pair[1] for pair in each.writes]
+        for _ in range(random.randint(0, 3)):
+            key = random.choice(keys)
+            seen = random.choice([value for value in values[key] if value not in own] * 8 + [99])
+            if random.random() < 0.3:
+                each.predicate_reads = [*each.predicate_reads, (key, seen)]
+            else:
+                each.reads = [*each.reads, (key, seen)]
     return history
-
-
-def _read(
-    values: Sequence[int | None], own: set[str], key: str, each: Transaction
-) -> st.SearchStrategy[int | None]:
-    mine = [value for name, value in each.writes if name == key]
-    foreign = [value for value in values if value not in mine]
-    return st.sampled_from([*foreign * 4, 99])
 
 
 def transactions(judge: Judge) -> type[unittest.TestCase]:
@@ -254,9 +283,13 @@ def transactions(judge: Judge) -> type[unittest.TestCase]:
     """
 
     class TransactionsSpec(unittest.TestCase):
-        @given(_transactions(positions=True))
-        @settings(max_examples=4 * EXAMPLES)
-        def test_it_finds_what_the_definitions_say(self, history: list[Transaction]) -> None:
+        @given(SEEDS)
+        def test_it_finds_what_the_definitions_say(self, seed: int) -> None:
+            random = Random(seed)
+            for _ in range(BATCH):
+                self.finds(random_transactions(random, positions=True))
+
+        def finds(self, history: list[Transaction]) -> None:
             names, complete = judge(history)
             (order,) = oracle.orders_of_versions(history)
             found = oracle.arrows(history, order)
@@ -275,11 +308,13 @@ def transactions(judge: Judge) -> type[unittest.TestCase]:
             rest = {"G2-item", "G2"}
             assert set(names) & rest == expected & rest
 
-        @given(_transactions(positions=False))
-        @settings(max_examples=2 * EXAMPLES)
-        def test_without_positions_it_claims_only_what_every_order_shows(
-            self, history: list[Transaction]
-        ) -> None:
+        @given(SEEDS)
+        def test_without_positions_it_claims_only_what_every_order_shows(self, seed: int) -> None:
+            random = Random(seed)
+            for _ in range(BATCH):
+                self.claims(random_transactions(random, positions=False))
+
+        def claims(self, history: list[Transaction]) -> None:
             names, complete = judge(history)
             broken = _lowest(names)
             orders = [

@@ -17,20 +17,25 @@ not known. Both give the smallest reason that they find, as text and as a page.
 Read in this order
     lines             JSON lines, and errors that say which line and why
     history           calls: who, what, when, and how they ended
-    models            what a thing would do, one call at a time
+    model             what a thing would do, one call at a time
+    locks             a mutex, and a lock with fencing tokens
+    models            register, map, queue, log, counter, set
     search            is there an order of the calls? Wing, Gong and Lowe's search
     hints             why registers are easy: what the rest of a history still needs
     smallest          a violation told with as few calls as it takes
     linearizability   the checker: parts, budget, verdict
     transactions      what each transaction read and wrote
-    versions          which write each read saw, and the order of the writes
+    versions          which write each read saw
+    orders            the order of the writes of a key, as far as it is known
     dependencies      who must come before whom, and because of what
     cycles            questions about graphs
     anomalies         circles by their names, the smallest first
     levels            the ladder of levels, by what each forbids
     isolation         the checker: anomalies, levels, verdict
     explain           a verdict as text
-    page              a verdict as a page, with the calls as bars and the circles drawn
+    markup            what pages are made of
+    page              a verdict about calls as a page, a bar for each
+    page_of_transactions   the same for circles
 
 What they follow: Wing and Gong 1993, Lowe 2017, Gibbons and Korach 1997 for single
 calls; Adya 1999, Cerone and Gotsman 2016, Elle 2020 for transactions. Porcupine and
@@ -41,15 +46,13 @@ from . import isolation, linearizability, transactions
 from .history import History, Operation, Recorder
 from .levels import LEVELS
 from .lines import MalformedHistory
+from .locks import FencedLock, Mutex
+from .model import IMPOSSIBLE, Model
 from .models import (
-    IMPOSSIBLE,
     MODELS,
     Counter,
-    FencedLock,
     Log,
     Map,
-    Model,
-    Mutex,
     Queue,
     Register,
     Set,

@@ -135,7 +135,7 @@ class Anomalies:
                 reaches = partial(reaching.reaches, rows, bit)
                 hits += [edge for edge in by_source[source] if self._comes_back(edge, reaches)]
         self._work = 0
-        for edge in sorted(hits, key=lambda edge: abs(edge.source - edge.target)):
+        for edge in sorted(hits, key=self._telling):
             if self._work > WORK:
                 break
             self._take("G-single", self._way_around(edge))
@@ -199,6 +199,11 @@ class Anomalies:
                     return True
             node = following
         return False
+
+    def _telling(self, edge: Edge) -> tuple[bool, int]:
+        """First those who did not write what they read: a lost update says it better."""
+        writers = self._observed.versions[edge.key].values
+        return edge.source in writers, abs(edge.source - edge.target)
 
     def _way_around(self, edge: Edge) -> list[Edge] | None:
         """The shortest circle of G-single through an rw."""

@@ -15,7 +15,7 @@ prevent one kind and not the other. A circle means that no such order exists.
 With real time there is a fourth: T1 was over before T2 began. Most of these follow
 from others, so a transaction is joined only to the last ones before it.
 
-Where the order of versions has a gap (`versions.Gap`), one thing is still certain: who
+Where the order of versions has a gap (`orders.Gap`), one thing is still certain: who
 read the version before the gap comes before all who wrote in it, or has overwritten
 one of them unseen. An extra node per gap says so without an edge for each two.
 """
@@ -29,7 +29,8 @@ from typing import Final
 
 from sdkit.check.cycles import Edge, Graph, Why
 from sdkit.check.lines import MalformedHistory
-from sdkit.check.versions import UNBORN, Gap, Observed, Versions
+from sdkit.check.orders import UNBORN, Gap, Versions
+from sdkit.check.versions import Observed
 
 
 @dataclass(slots=True)
@@ -63,8 +64,12 @@ class Dependencies:
 
     def _add_key(self, key: Hashable, versions: Versions) -> None:
         following: dict[int, int] = {}
+        placed: set[int] = set()
         for one, other in versions.order:
-            following.setdefault(one, other)
+            following[one] = other
+            if other in placed:  # it appended again: what it installed is the later one
+                following.pop(other, None)
+            placed.add(other)
             if one != UNBORN and not versions.is_inferred:
                 self.add(one, other, Why.WRITE_WRITE, key, versions, one)
         gaps = {gap.writer: self._add_gap(gap, key, versions) for gap in versions.gaps}

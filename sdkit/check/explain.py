@@ -80,9 +80,10 @@ def call(operation: Operation) -> str:
 
 def _contradiction(model: str, found: Counterexample) -> list[str]:
     count = len(found.operations)
+    calls = "this call" if count == 1 else f"these {count} calls"
     where = f" on {found.part}" if found.part else ""
     lines = [
-        f"not linearizable: no {model} could have answered these {count} calls{where}",
+        f"not linearizable: no {model} could have answered {calls}{where}",
         *_table(found.operations),
         "",
         f"an order, as far as there is one, from {found.initial}:",

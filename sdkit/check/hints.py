@@ -40,7 +40,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sdkit.check.history import Operation
-from sdkit.check.models import NOTHING, Model, State
+from sdkit.check.model import NOTHING, Model, State
 
 
 class Hints:

@@ -102,13 +102,20 @@ class History:
 
     def lines(self) -> Iterator[str]:
         """One line for each event, in the order of time, without line ends; `parse` reads them."""
-        # A process's end comes before its next call, even at one and the same time.
-        events: list[tuple[int, int, int, Operation]] = []
-        for number, each in enumerate(self.operations):
-            events.append((each.start, 2 * number + 1, 0, each))
-            if each.end is not None:
-                events.append((each.end, 2 * number + 2, 1, each))
-        for time_ns, _, ends, each in sorted(events, key=lambda event: event[:3]):
+        # A process's end comes before its next call, even at one and the same time. A call
+        # without an end is lost at the latest when its process makes another.
+        following: dict[Process, int] = {}
+        events: list[tuple[int, int, bool, Operation]] = []
+        for number, each in reversed(list(enumerate(self.operations))):
+            end = each.end
+            if end is None and each.process in following:
+                end = self.operations[following[each.process]].start
+            events.append((each.start, 2 * number + 1, False, each))
+            if end is not None:
+                last = following.get(each.process, len(self.operations))
+                events.append((end, 2 * last if each.end is None else 2 * number + 2, True, each))
+            following[each.process] = number
+        for time_ns, _, ends, each in sorted(events, key=lambda event: event[:2]):
             value = each.argument
             if ends:
                 value = each.result if each.outcome == "ok" else None

@@ -41,7 +41,7 @@ from sdkit.check.anomalies import Anomalies, Anomaly
 from sdkit.check.dependencies import Dependencies
 from sdkit.check.explain import explain_isolation
 from sdkit.check.levels import LEVELS, check_level
-from sdkit.check.page import isolation_page
+from sdkit.check.page_of_transactions import isolation_page
 from sdkit.check.transactions import Transaction
 from sdkit.check.versions import Observed
 from sdkit.errors import InvalidArgument

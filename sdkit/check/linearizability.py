@@ -39,7 +39,7 @@ from typing import Final, Literal
 from sdkit.check.explain import explain_order
 from sdkit.check.history import History, Operation
 from sdkit.check.lines import shown
-from sdkit.check.models import Model
+from sdkit.check.model import Model
 from sdkit.check.page import order_page
 from sdkit.check.search import Search
 from sdkit.check.smallest import Counterexample, counterexample

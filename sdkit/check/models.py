@@ -1,110 +1,27 @@
-"""Models: what a thing would do if its calls came one at a time.
+"""Models: registers, maps, queues, logs, counters and sets, one call at a time.
 
-Linearizability compares a system with something plainly right: the same thing,
-used by one client at a time. A model is that thing, as a function. Given a state
-and a call with its answer, `Model.step` says which state follows, or
-`IMPOSSIBLE` if the call could not have been answered so.
+The docstring of each lists its calls, as in ``write VALUE`` and ``read → the value``.
+Each says in a few lines what the thing *is*; no lock, no network, no copies.
 
-    Register().step(5, read that answered 5)    5
-    Register().step(5, read that answered 3)    IMPOSSIBLE
-    Register().step(5, write 7)                 7
+Two things to notice
+    * A call that the thing itself refuses, such as a compare-and-set that found another
+      value, has *happened*: record it as ok with the answer false. Recorded as fail it
+      says nothing, which is safe, and blind.
+    * A value that was asked for and is null says something too: the queue was empty,
+      the key absent. So null cannot be put in.
 
-Things to notice
-    1. A state is an immutable value, since the search keeps thousands of them.
-    2. A call whose outcome is unknown (`Operation.outcome` is info) has no answer:
-       `step` gives the state in which it has had its effect. That it may also have
-       had none is the search's business.
-    3. A call that was asked for and refused by the model's own rules, such as a
-       compare-and-set that found another value, has *happened*: record it as ok with
-       the answer false. Recorded as fail it says nothing, which is safe, and blind.
-    4. What does not touch each other can be judged apart (`Model.parts`): registers
-       by key, a set by element. A history is linearizable if each part of it is
-       (Herlihy and Wing 1990, theorem 1), and small parts are far cheaper.
-
-`MODELS` has them by name; the docstring of each lists its calls. A model of your
-own is a subclass of `Model`.
+`MODELS` has them by name, with those of `locks`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from enum import Enum
 from typing import ClassVar, Final
 
 from sdkit.check.history import Operation
 from sdkit.check.lines import Flag, MalformedHistory, shown
-
-
-class Impossible(Enum):
-    """The call could not have been answered like this."""
-
-    IMPOSSIBLE = "impossible"
-
-
-IMPOSSIBLE: Final = Impossible.IMPOSSIBLE
-
-
-class Nothing(Enum):
-    """No value, not even null."""
-
-    NOTHING = "nothing"
-
-
-NOTHING: Final = Nothing.NOTHING
-
-State = Hashable  # a state, or IMPOSSIBLE
-
-
-class Model:
-    """What every model is. The docstring of a subclass lists its calls."""
-
-    name: ClassVar[str]
-    calls: ClassVar[Mapping[str, bool]]
-    """The names of its calls, and whether they may change the state."""
-    initial: State = None
-
-    def check(self, operation: Operation) -> None:
-        """Refuse what is no call of this model.
-
-        Raises:
-            MalformedHistory: naming the line and what the model knows.
-        """
-        if operation.op not in self.calls:
-            raise MalformedHistory(
-                f"{self.name} has no operation {operation.op!r}; it has {', '.join(self.calls)}",
-                line=operation.line,
-            )
-
-    def parts(self, operations: Sequence[Operation]) -> dict[Hashable, list[Operation]]:
-        """The operations, in their order, by what they touch; the parts are judged apart."""
-        return _grouped(operations, [operation.key for operation in operations])
-
-    def changes(self, operation: Operation) -> bool:
-        """May it change any state? One that answered "no" has not."""
-        return self.calls[operation.op] and operation.result is not Flag.FALSE
-
-    def step(self, state: State, operation: Operation) -> State:
-        """The state after ``operation``, or `IMPOSSIBLE`."""
-        raise NotImplementedError
-
-    def describe(self, state: State) -> str:
-        """The state in a few words."""
-        return shown(state)
-
-    # For what holds one value there are hints that save the search from most wrong turns
-    # (`sdkit.check.hints`). A model that does not override these gives none.
-
-    def asks(self, operation: Operation) -> Hashable:
-        """The one value that it must find, to be answered or to have an effect."""
-        return NOTHING
-
-    def makes(self, operation: Operation) -> Hashable:
-        """The one value that it leaves behind, if it has an effect."""
-        return NOTHING
-
-    def looks(self, operation: Operation) -> bool:
-        """Does its answer say what value was *not* there?"""
-        return False
+from sdkit.check.locks import FencedLock, Mutex
+from sdkit.check.model import IMPOSSIBLE, NOTHING, Model, State, check_answer, grouped, items
 
 
 class Register(Model):
@@ -126,7 +43,7 @@ class Register(Model):
                     line=operation.line,
                 )
             if operation.result != operation.argument:
-                _check_answer(operation)
+                check_answer(operation)
 
     def step(self, state: State, operation: Operation) -> State:
         match operation.op:
@@ -175,7 +92,7 @@ class Map(Model):
     def check(self, operation: Operation) -> None:
         super().check(operation)
         if operation.op == "delete":
-            _check_answer(operation)
+            check_answer(operation)
         if operation.op == "put" and operation.argument is None:
             raise MalformedHistory("put of null; null stands for absent", line=operation.line)
 
@@ -230,7 +147,7 @@ class Queue(Model):
         )
 
     def step(self, state: State, operation: Operation) -> State:
-        waiting = _items(state)
+        waiting = items(state)
         if operation.op == "enqueue":
             return (*waiting, operation.argument)
         if operation.outcome == "info":
@@ -238,78 +155,6 @@ class Queue(Model):
         if operation.result is None:
             return IMPOSSIBLE if waiting else waiting
         return waiting[1:] if waiting[:1] == (operation.result,) else IMPOSSIBLE
-
-
-class Mutex(Model):
-    """A lock for each key: one process holds it at a time, and only its holder gives it up.
-
-    acquire; release. An attempt that did not get the lock is recorded as fail.
-    """
-
-    name = "mutex"
-    calls: ClassVar[Mapping[str, bool]] = {"acquire": True, "release": True}
-
-    def step(self, state: State, operation: Operation) -> State:
-        if operation.op == "acquire":
-            return operation.process if state is None else IMPOSSIBLE
-        return None if state == operation.process else IMPOSSIBLE
-
-    def describe(self, state: State) -> str:
-        return "free" if state is None else f"held by process {state}"
-
-
-class FencedLock(Model):
-    """A lock that hands out tokens, each greater than all before, so that resources can tell
-    a holder from one that lost its lease.
-
-    acquire → TOKEN (a whole number); release TOKEN → true, or false if the lease was over;
-    expire TOKEN: the lease is over, whoever saw it.
-    """
-
-    name = "fenced-lock"
-    calls: ClassVar[Mapping[str, bool]] = {"acquire": True, "release": True, "expire": True}
-    initial: State = (None, 0)  # the token that is held, and the greatest one so far
-
-    def check(self, operation: Operation) -> None:
-        super().check(operation)
-        is_acquire = operation.op == "acquire"
-        token = operation.result if is_acquire else operation.argument
-        if operation.outcome == "ok" or not is_acquire:
-            if not isinstance(token, int) or token < 1:
-                raise MalformedHistory(
-                    f"token of {operation.op} is {shown(token)}; it must be a whole number from 1",
-                    line=operation.line,
-                )
-            if operation.op == "release":
-                _check_answer(operation)
-
-    def step(self, state: State, operation: Operation) -> State:
-        held, greatest = _items(state)
-        assert isinstance(greatest, int)
-        token = operation.argument
-        if operation.op == "acquire":
-            if operation.outcome == "info":  # it got some token, at least one more than the last
-                return (UNSEEN, greatest + 1) if held is None else state
-            token = operation.result
-            assert isinstance(token, int)
-            return (token, token) if held is None and token > greatest else IMPOSSIBLE
-        assert isinstance(token, int)
-        is_held = held == token or (held is UNSEEN and token >= greatest)
-        freed = (None, max(token, greatest))
-        if operation.op == "expire" or operation.outcome == "info":
-            return freed if is_held else state
-        if operation.result is Flag.FALSE:
-            return IMPOSSIBLE if held == token else state
-        return freed if is_held else IMPOSSIBLE
-
-    def changes(self, operation: Operation) -> bool:
-        return operation.result is not Flag.FALSE
-
-    def describe(self, state: State) -> str:
-        held, greatest = _items(state)
-        if held is None:
-            return f"free, after token {shown(greatest)}" if greatest else "free"
-        return f"held, token {'unknown' if held is UNSEEN else shown(held)}"
 
 
 class Entry:
@@ -336,6 +181,18 @@ class Log(Model):
     def __init__(self) -> None:
         # Thousands of states share their beginnings. As tuples each would be a copy.
         self._entries: dict[tuple[Entry | None, Hashable], Entry] = {}
+
+    def check(self, operation: Operation) -> None:
+        super().check(operation)
+        offset = operation.argument
+        if operation.op != "read" or offset is None:
+            return
+        if not isinstance(offset, int) or offset < 0:
+            raise MalformedHistory(
+                f"read at offset {shown(offset)}; it must be a whole number from 0, or null for "
+                "the whole log",
+                line=operation.line,
+            )
 
     def step(self, state: State, operation: Operation) -> State:
         assert state is None or isinstance(state, Entry)
@@ -411,7 +268,7 @@ class Set(Model):
     def check(self, operation: Operation) -> None:
         super().check(operation)
         if operation.op != "read":
-            _check_answer(operation)
+            check_answer(operation)
         elif operation.outcome == "ok" and not isinstance(operation.result, tuple):
             raise MalformedHistory(
                 f"read answered {shown(operation.result)}; expected a list", line=operation.line
@@ -420,7 +277,7 @@ class Set(Model):
     def parts(self, operations: Sequence[Operation]) -> dict[Hashable, list[Operation]]:
         """By element too, unless somebody reads the whole set."""
         whole = {each.key for each in operations if each.op == "read"}
-        return _grouped(
+        return grouped(
             operations,
             [each.key if each.key in whole else (each.key, each.argument) for each in operations],
         )
@@ -446,26 +303,9 @@ class Set(Model):
         return "{" + ", ".join(sorted(map(shown, state))) + "}"
 
 
-class Unseen(Enum):
-    """A token that nobody who could tell has seen."""
-
-    UNSEEN = "unseen"
-
-
-UNSEEN: Final = Unseen.UNSEEN
-
 MODELS: Final[Mapping[str, type[Model]]] = {
     model.name: model for model in (Register, Map, Queue, Mutex, FencedLock, Log, Counter, Set)
 }
-
-
-def _grouped(
-    operations: Sequence[Operation], names: Sequence[Hashable]
-) -> dict[Hashable, list[Operation]]:
-    parts: dict[Hashable, list[Operation]] = {}
-    for operation, name in zip(operations, names, strict=True):
-        parts.setdefault(name, []).append(operation)
-    return parts
 
 
 def _if(could: bool, operation: Operation, done: State, state: State) -> State:
@@ -475,11 +315,6 @@ def _if(could: bool, operation: Operation, done: State, state: State) -> State:
     if could != bool(operation.result):
         return IMPOSSIBLE
     return done if could else state
-
-
-def _items(state: State) -> tuple[Hashable, ...]:
-    assert isinstance(state, tuple)
-    return state
 
 
 def _all(log: Entry | None) -> tuple[Hashable, ...]:
@@ -499,14 +334,5 @@ def _at(log: Entry | None, offset: Hashable) -> Hashable:
 
 
 def _pair(operation: Operation) -> tuple[Hashable, Hashable]:
-    expected, new = _items(operation.argument)
+    expected, new = items(operation.argument)
     return expected, new
-
-
-def _check_answer(operation: Operation) -> None:
-    """Whether it did what it says; it may as well say nothing."""
-    if operation.result is not None and not isinstance(operation.result, Flag):
-        raise MalformedHistory(
-            f"{operation.op} answered {shown(operation.result)}; expected true or false",
-            line=operation.line,
-        )

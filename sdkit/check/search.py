@@ -43,7 +43,7 @@ from typing import ClassVar, Final
 
 from sdkit.check.hints import Hints
 from sdkit.check.history import Operation
-from sdkit.check.models import IMPOSSIBLE, Model, State
+from sdkit.check.model import IMPOSSIBLE, Model, State
 
 NEVER: Final = float("inf")
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sdkit.check.history import Operation
-from sdkit.check.models import NOTHING, Model, State
+from sdkit.check.model import NOTHING, Model, State
 from sdkit.check.search import Search
 
 TRY_STEPS: Final = 20_000  # for one attempt; one that needs more is not small

@@ -1,4 +1,4 @@
-"""Versions: which write each read saw, and in which order the writes of a key came to be.
+"""Versions: which write each read saw.
 
 Adya's definitions ("Weak Consistency", MIT 1999) speak of versions: each committed
 transaction that writes a key installs one, its last; the versions of a key are in an
@@ -9,10 +9,7 @@ order; a read sees one of them. A history seen from outside says only part of th
     registers                the order only as far as somebody read one version and wrote
                              the next, or if commits have positions
 
-What is not known stays unknown. A *gap* says: after this version come these ones, in
-some order. An order of versions without a gap is complete, and only if all of them
-are can the absence of anomalies be a proof (`isolation.Verdict.complete`).
-
+The order is put together in `orders`; here each read is put to the write that it saw.
 Some reads are wrong by themselves, in any order of versions:
 
     G1a               it saw a write of a transaction that aborted
@@ -29,51 +26,12 @@ Experimental Observations", VLDB 2020), as do lists.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from sdkit.check.lines import MalformedHistory, shown
+from sdkit.check.orders import UNBORN, Seen, Versions, put_in_order
 from sdkit.check.transactions import Access, Id, Kind, Transaction
-
-UNBORN: Final = -1
-"""The writer of the version that was there before the first write."""
-
-
-@dataclass(slots=True)
-class Seen:
-    """A counted transaction saw a version: the one that ``writer`` installed."""
-
-    reader: int
-    writer: int
-    by_predicate: bool
-
-
-@dataclass(slots=True)
-class Gap:
-    """After the version of ``writer`` come those of ``others``, in an order that is not known."""
-
-    writer: int
-    others: list[int]
-
-
-@dataclass(slots=True)
-class Versions:
-    """What is known of one key.
-
-    Args:
-        order: writers one directly after the other, as pairs; `UNBORN` is before the first.
-        is_inferred: the order follows from reads: each of the pairs read the one and wrote the
-            other. If that were wrong, there would be a circle of reads and writes (G1c).
-        gaps: where the order is not known.
-        seen: the reads of installed versions.
-        values: what each writer installed.
-    """
-
-    order: list[tuple[int, int]] = field(default_factory=list)
-    is_inferred: bool = False
-    gaps: list[Gap] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
-    values: dict[int, Hashable] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -121,9 +79,7 @@ class Observed:
             if self.counts[number]:
                 self._take_reads(number, is_ordered=each.operations is not None)
         for key, versions in self.versions.items():
-            _ListOrder(self, key).put(versions) if key in self._lists else _RegisterOrder(
-                self, key
-            ).put(versions)
+            put_in_order(versions, self._positions(key, versions), self._listed(key))
         self.unordered: Final = self.keys_in_no_order()
 
     def keys_in_no_order(self) -> list[Hashable]:
@@ -295,11 +251,13 @@ class Observed:
     def _take_list(self, number: int, access: Access, value: tuple[Hashable, ...]) -> None:
         if len(set(value)) < len(value):
             raise _Impossible("in which one element is there twice")
-        for element in value[:-1]:
+        for element in value:
             write = self._writes.get((access.key, element))
-            if write is not None and write.writer == number:
+            if write is None:
+                raise _Impossible(f"and {shown(element)} was appended by nobody")
+            if write.writer == number:
                 raise _Impossible("in which its own element is not at the end")
-            if write is None or not self.counts[write.writer]:
+            if not self.counts[write.writer] and element != value[-1]:
                 self._take_value(number, access, element)
         longest, by = self._longest.get(access.key, ((), number))
         shorter, longer = sorted((value, longest), key=len)
@@ -321,102 +279,33 @@ class Observed:
     def _find(self, name: str, transactions: list[int], why: str) -> None:
         self.findings.append(Finding(name, transactions, why))
 
-    # ── for those who put versions in order ──────────────────────────────────
+    # ── what is known of the order ───────────────────────────────────────────
 
-    def observed(self, key: Hashable) -> tuple[Hashable, ...]:
-        """The longest list that anybody read from ``key``."""
-        return self._longest.get(key, ((), 0))[0]
+    def _listed(self, key: Hashable) -> list[int] | None:
+        """Who appended the elements of the longest list that was read; None for a register."""
+        if key not in self._lists:
+            return None
+        elements, _ = self._longest.get(key, ((), 0))
+        writers = [self._writes[key, element].writer for element in elements]
+        return [writer for writer in writers if self.counts[writer]]
 
-    def write(self, key: Hashable, value: Hashable) -> Write:
-        """Who wrote it."""
-        return self._writes[key, value]
-
-
-class _ListOrder:
-    """A list that was read tells the order of those who appended."""
-
-    def __init__(self, observed: Observed, key: Hashable) -> None:
-        self._observed = observed
-        self._key = key
-
-    def put(self, versions: Versions) -> None:
-        """Element by element: a transaction between two elements of another shows as a circle."""
-        before, placed = UNBORN, set[int]()
-        for element in self._observed.observed(self._key):
-            write = self._observed.write(self._key, element)
-            if not self._observed.counts[write.writer]:
-                continue  # an aborted write, found already
-            if write.writer != before:
-                versions.order.append((before, write.writer))
-                before = write.writer
-            placed.add(write.writer)
-        rest = [writer for writer in versions.values if writer not in placed]
-        _chain_or_gap(self._observed, self._key, versions, before, rest)
-
-
-class _RegisterOrder:
-    """Positions, if all have one; else whoever read a version and wrote comes after it."""
-
-    def __init__(self, observed: Observed, key: Hashable) -> None:
-        self._observed = observed
-        self._key = key
-
-    def put(self, versions: Versions) -> None:
-        writers = list(versions.values)
-        if _positions(self._observed, self._key, versions, writers) is not None:
-            _chain_or_gap(self._observed, self._key, versions, UNBORN, writers)
-            return
-        versions.is_inferred = True
-        after: dict[int, list[int]] = {}
-        follows = set[int]()
-        for seen in versions.seen:
-            if seen.reader in versions.values and seen.reader not in follows:
-                after.setdefault(seen.writer, []).append(seen.reader)
-                follows.add(seen.reader)
-        # Who did not look may have written at any time after the beginning.
-        blind = [writer for writer in writers if writer not in follows]
-        after.setdefault(UNBORN, []).extend(blind)
-        for writer, others in after.items():
-            if len(others) == 1:
-                versions.order.append((writer, others[0]))
-            elif others:
-                versions.gaps.append(Gap(writer, others))
-
-
-def _chain_or_gap(
-    observed: Observed, key: Hashable, versions: Versions, before: int, rest: list[int]
-) -> None:
-    """Put ``rest`` behind ``before``: in the order of positions, or as a gap."""
-    positions = _positions(observed, key, versions, rest)
-    if positions is None:
-        versions.gaps.append(Gap(before, rest))
-        return
-    for _, writer in sorted(zip(positions, rest, strict=True)):
-        versions.order.append((before, writer))
-        before = writer
-
-
-def _positions(
-    observed: Observed, key: Hashable, versions: Versions, writers: list[int]
-) -> list[int] | None:
-    """Where each of them stands; None if that is not known of all, and there is more than one."""
-    found: dict[int, int] = {}
-    for writer in writers:
-        position = observed.write(key, versions.values[writer]).position
-        if position is None:
-            if len(writers) == 1:
-                position = 0
-            else:
-                return None
-        if position in found:
-            one, other = (observed.transactions[each] for each in (found[position], writer))
-            raise MalformedHistory(
-                f"transactions {one.id} and {other.id} both write key {shown(key)} at position "
-                f"{position}; positions must differ",
-                line=other.line,
-            )
-        found[position] = writer
-    return list(found)
+    def _positions(self, key: Hashable, versions: Versions) -> dict[int, int | None]:
+        """Where each writer stands, if that was recorded."""
+        positions: dict[int, int | None] = {}
+        taken: dict[int, int] = {}
+        for writer, value in versions.values.items():
+            position = positions[writer] = self._writes[key, value].position
+            if position is None:
+                continue
+            if position in taken:
+                one, other = (self.transactions[each] for each in (taken[position], writer))
+                raise MalformedHistory(
+                    f"transactions {one.id} and {other.id} both write key {shown(key)} at "
+                    f"position {position}; positions must differ",
+                    line=other.line,
+                )
+            taken[position] = writer
+        return positions
 
 
 class _Impossible(Exception):

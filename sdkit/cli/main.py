@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import sdkit
-from sdkit.cli import demo, journal, metrics, serve, sim
+from sdkit.cli import check, demo, journal, metrics, serve, sim
 from sdkit.errors import SdkitError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: boxes leave no room for long option names
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("check")(check.check)
 app.command("demo")(demo.demo)
 app.add_typer(serve.app, name="serve")
 app.command("journal")(journal.journal)

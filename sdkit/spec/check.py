@@ -328,6 +328,18 @@ def transactions(judge: Judge) -> type[unittest.TestCase]:
             if complete:
                 assert broken == best
 
+        def test_it_knows_a_long_fork(self) -> None:
+            """Two see two writes in different orders; each of them sees one state."""
+            names, complete = judge(
+                [
+                    Transaction(1, writes=[("x", 1)], position=1),
+                    Transaction(2, writes=[("y", 2)], position=2),
+                    Transaction(3, reads=[("x", 1), ("y", None)], position=3),
+                    Transaction(4, reads=[("x", None), ("y", 2)], position=4),
+                ]
+            )
+            assert (set(names), complete) == ({"G-nonadjacent"}, True)
+
     return TransactionsSpec
 
 

@@ -265,7 +265,7 @@ def orders_of_versions(history: Sequence[Transaction]) -> Iterator[dict[Hashable
     writers = {key: [n for n, of_one in enumerate(places) if key in of_one] for key in keys}
     if all(place is not None for of_one in places for place in of_one.values()):
         yield {
-            key: sorted(of_key, key=lambda n, key=key: places[n][key])
+            key: [writer for _, writer in sorted((places[n][key], n) for n in of_key)]
             for key, of_key in writers.items()
         }
         return

@@ -1,0 +1,149 @@
+"""Files of histories: what is read is what was written, and what is wrong is named by line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdkit.check import History, MalformedHistory, Recorder, Register, linearizability
+from sdkit.check.lines import Flag, Frozen, frozen, shown, thawed
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+def line(**fields: object) -> str:
+    return json.dumps(fields)
+
+
+@settings(max_examples=40)
+@given(VALUES)
+def test_a_value_is_hashable_inside_and_itself_again_outside(value: object) -> None:
+    kept = frozen(value)
+    hash(kept)
+    assert json.dumps(thawed(kept), sort_keys=True) == json.dumps(value, sort_keys=True)
+    assert frozen(thawed(kept)) == kept
+
+
+def test_true_is_not_one_and_one_is_one_point_nought() -> None:
+    assert frozen(True) is Flag.TRUE
+    assert frozen(True) != frozen(1)
+    assert frozen(1) == frozen(1.0)
+    assert frozen([1, [True]]) == (1, (Flag.TRUE,))
+    assert isinstance(frozen({"a": 1}), Frozen)
+
+
+def test_bytes_become_text_and_different_bytes_different_text() -> None:
+    assert frozen(b"key") == "key"
+    assert frozen(b"\xff") != frozen(b"\\xff")
+    assert shown(frozen(b"\xff")) == '"\\udcff"'
+
+
+def test_what_the_recorder_writes_is_read_again() -> None:
+    recorder = Recorder()
+    recorder.invoke("alice", "write", "x", 5, time_ns=100)
+    recorder.invoke(2, "cas", "x", [5, {"a": True}], time_ns=100)
+    recorder.ok("alice", time_ns=100)
+    recorder.info(2, time_ns=140)
+    recorder.invoke(2, "read", "x", time_ns=150)
+    recorder.ok(2, {"a": True}, time_ns=160)
+    recorder.invoke("alice", "read", "y")
+    history = recorder.history()
+    again = History.parse(history.lines())
+    for one, other in zip(history.operations, again.operations, strict=True):
+        other.line = 0
+        assert one == other
+
+
+def test_a_recorder_knows_the_order_even_where_the_clock_stands_still() -> None:
+    recorder = Recorder()
+    recorder.invoke(1, "write", "x", 5, time_ns=100)
+    recorder.ok(1, time_ns=100)
+    recorder.invoke(2, "read", "x", time_ns=100)
+    recorder.ok(2, None, time_ns=100)
+    assert not linearizability.check(recorder.history(), Register()).holds
+
+
+def test_in_a_file_equal_times_prove_nothing() -> None:
+    lines = [
+        line(process=1, type="invoke", op="write", value=5, time_ns=1),
+        line(process=1, type="ok", time_ns=2),
+        line(process=2, type="invoke", op="read", time_ns=2),
+        line(process=2, type="ok", value=None, time_ns=3),
+    ]
+    assert linearizability.check(History.parse(lines), Register()).holds
+    later = [text.replace('"time_ns": 2}', '"time_ns": 3}') for text in lines[2:]]
+    later[1] = later[1].replace('"time_ns": 3}', '"time_ns": 4}')
+    assert not linearizability.check(History.parse([*lines[:2], *later]), Register()).holds
+
+
+def test_a_process_is_in_order_even_at_equal_times() -> None:
+    lines = [
+        line(process=1, type="invoke", op="write", value=5, time_ns=7),
+        line(process=1, type="ok", time_ns=7),
+        line(process=1, type="invoke", op="read", time_ns=7),
+        line(process=1, type="ok", value=None, time_ns=7),
+    ]
+    assert not linearizability.check(History.parse(lines), Register()).holds
+
+
+def test_files_of_several_clients_may_stand_one_behind_the_other() -> None:
+    one = [
+        line(process=1, type="invoke", op="write", value=5, time_ns=10),
+        line(process=1, type="ok", time_ns=20),
+    ]
+    two = [
+        line(process=2, type="invoke", op="read", time_ns=5),
+        line(process=2, type="ok", value=None, time_ns=8),
+    ]
+    history = History.parse([*one, *two])
+    assert [each.start for each in history.operations] == [5, 10]
+    assert linearizability.check(history, Register()).holds
+
+
+BEGIN = line(process=1, type="invoke", op="write", value=5, time_ns=10)
+
+
+@pytest.mark.parametrize(
+    ("lines", "number", "what"),
+    [
+        (["{"], 1, "is not JSON"),
+        (["", "[1]"], 2, "expected one JSON object"),
+        (['{"value": NaN}'], 1, "NaN is no number of JSON"),
+        (["[" * 100_000], 1, "too deep"),
+        ([b"\xff"], 1, "not UTF-8"),
+        ([line(type="ok")], 1, "process is missing"),
+        ([line(process=True, type="ok")], 1, "process is True"),
+        ([line(process=1)], 1, "type is missing; it must be one of invoke, ok, fail, info"),
+        ([line(process=1, type="done")], 1, "type is 'done'"),
+        ([line(process=1, type="invoke")], 1, "op is None"),
+        ([line(process=1, type="ok")], 1, "no call open"),
+        ([BEGIN, BEGIN], 2, "one call at a time"),
+        ([BEGIN, line(process=1, type="ok", time_ns=9)], 2, "goes back from 10 to 9"),
+        ([BEGIN, line(process=1, type="ok")], 2, "on every line or on none"),
+        ([BEGIN, line(process=1, type="ok", time_ns="x")], 2, "time_ns is 'x'"),
+        ([BEGIN, line(process=1, type="ok", op="read", time_ns=11)], 2, "'write' in line 1"),
+        ([BEGIN, line(process=1, type="ok", key="k", time_ns=11)], 2, "key is 'k'"),
+    ],
+)
+def test_a_line_that_is_wrong_is_named(lines: list[str], number: int, what: str) -> None:
+    with pytest.raises(MalformedHistory, match=f"line {number}: .*") as caught:
+        History.parse(lines)
+    assert what in str(caught.value)
+    assert caught.value.fields["line"] == number
+
+
+def test_a_call_that_the_model_does_not_know_is_named_with_those_it_knows() -> None:
+    history = History.parse([line(process=1, type="invoke", op="push", value=5)])
+    with pytest.raises(MalformedHistory, match="line 1: register has no operation 'push'; it has"):
+        linearizability.check(history, Register())

@@ -1,0 +1,288 @@
+"""Anomalies by example, lists, unknown outcomes, real time, big histories.
+
+That the names are right is in `tests/spec/test_check.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from random import Random
+
+import pytest
+
+from sdkit.check import MalformedHistory, Transaction, isolation, transactions
+from sdkit.check.levels import forbidden, forbids
+from sdkit.errors import InvalidArgument
+from tests.check.generate import Level, store_transactions
+
+
+def names(*history: Transaction, real_time: bool = False) -> set[str]:
+    return set(isolation.check(history, real_time=real_time).anomalies)
+
+
+T = Transaction
+Steps = list[tuple[str, object, object]]
+
+
+# ── lists ────────────────────────────────────────────────────────────────────
+
+
+def test_a_list_that_was_read_is_the_order_of_those_who_appended() -> None:
+    """Elle's example of G1c: each of two saw or followed the other."""
+    found = isolation.check(
+        [
+            T(1, appends=[("x", 2), ("y", 1)]),
+            T(2, appends=[("x", 1)], reads=[("y", [1])]),
+            T(3, reads=[("x", [1, 2])]),
+        ]
+    )
+    assert set(found.anomalies) == {"G1c"}
+    assert found.complete
+    assert found.levels == ("read uncommitted",)
+
+
+def test_a_transaction_between_two_elements_of_another_is_a_write_cycle() -> None:
+    assert names(
+        T(1, appends=[("x", 1), ("x", 3)]),
+        T(2, appends=[("x", 2)]),
+        T(3, reads=[("x", [1, 2, 3])]),
+    ) == {"G0"}
+
+
+def test_a_list_with_an_aborted_element() -> None:
+    history = [
+        T(1, appends=[("x", 1)], status="aborted"),
+        T(2, appends=[("x", 2)]),
+        T(3, reads=[("x", [1, 2])]),
+    ]
+    assert names(*history) == {"G1a"}
+
+
+def test_a_list_that_ends_in_the_middle_of_a_transaction() -> None:
+    assert names(
+        T(1, appends=[("x", 1), ("x", 2)]), T(2, reads=[("x", [1])]), T(3, reads=[("x", [1, 2])])
+    ) == {"G1b"}
+
+
+def test_its_own_elements_are_at_the_end_of_what_a_transaction_reads() -> None:
+    own: Steps = [("append", "x", 2), ("read", "x", [1, 2]), ("append", "x", 3)]
+    history = [T(1, appends=[("x", 1)]), T(2, operations=own), T(3, reads=[("x", [1, 2, 3])])]
+    assert names(*history) == set()
+    history[1].operations = [("append", "x", 2), ("read", "x", [1]), ("append", "x", 3)]
+    assert names(*history) == {"impossible read"}
+
+
+def test_of_two_lists_one_must_be_the_beginning_of_the_other() -> None:
+    history = [T(1, appends=[("x", 1)]), T(2, appends=[("x", 2)]), T(3, reads=[("x", [1, 2])])]
+    assert names(*history, T(4, reads=[("x", [2])])) == {"impossible read"}
+    assert names(*history, T(4, reads=[("x", [1, 1])])) == {"impossible read"}
+    assert names(*history, T(4, reads=[("x", 7)])) == {"impossible read"}
+
+
+def test_appends_that_nobody_read_are_a_gap_unless_they_have_positions() -> None:
+    history = [T(1, appends=[("x", 1)]), T(2, appends=[("x", 2)]), T(3, appends=[("x", 3)])]
+    assert not isolation.check(history).complete
+    for each in history:
+        each.position = int(each.id)
+    assert isolation.check(history).complete
+
+
+# ── what is known and what is not ────────────────────────────────────────────
+
+
+def test_write_skew_that_locks_on_rows_prevent_and_that_they_do_not() -> None:
+    def skew(one: Transaction, two: Transaction) -> set[str]:
+        one.position, two.position = 1, 2
+        return names(one, two)
+
+    seen = [("x", None), ("y", None)]
+    assert skew(T(1, seen, [("x", 1)]), T(2, seen, [("y", 2)])) == {"G2-item"}
+    one = T(1, writes=[("x", 1)], predicate_reads=seen)
+    assert skew(one, T(2, writes=[("y", 2)], predicate_reads=seen)) == {"G2"}
+
+
+def test_a_phantom_is_one_scan_of_two_states() -> None:
+    scans: Steps = [("predicate read", "x", None), ("predicate read", "x", 1)]
+    history = [T(1, writes=[("x", 1)], position=1), T(2, operations=scans, position=2)]
+    assert names(*history) == {"G-single"}
+
+
+def test_the_read_only_anomaly_is_a_write_skew_that_a_third_one_sees() -> None:
+    """Fekete, O'Neil, O'Neil 2004: a deposit, a withdrawal with a fee, and a report."""
+    history = [
+        T("deposit", [("savings", None)], [("savings", 20)], position=1),
+        T("report", [("checking", None), ("savings", 20)]),
+        T("fee", [("checking", None), ("savings", None)], [("checking", -11)], position=2),
+    ]
+    assert names(history[0], history[2]) == set()
+    assert names(*history) == {"G2-item"}
+
+
+def test_a_lost_update_is_certain_without_positions() -> None:
+    found = isolation.check([T(1, [("x", None)], [("x", 1)]), T(2, [("x", None)], [("x", 2)])])
+    assert set(found.anomalies) == {"lost update"}
+    assert found.result("repeatable read") == "violated"
+    assert found.result("read committed") == "no anomaly found"
+
+
+def test_a_chain_of_updates_needs_no_positions() -> None:
+    history = [T(n, [("x", n - 1 or None)], [("x", n)]) for n in range(1, 6)]
+    found = isolation.check(history)
+    assert found.complete
+    assert found.result("serializable") == "holds"
+    history.append(T(6, writes=[("x", 6)]))
+    found = isolation.check(history)
+    assert found.result("serializable") == "no anomaly found"
+    assert found.unordered == ["x"]
+    assert "That is no proof" in found.explain()
+
+
+def test_an_unknown_outcome_counts_once_somebody_has_seen_it() -> None:
+    skew = [("x", None), ("y", None)]
+    lost = T(1, skew, [("x", 1)], status="unknown")
+    other = T(2, skew, [("y", 2)])
+    assert names(lost, other) == set()
+    assert names(lost, other, T(3, [("x", 1)])) == {"G2-item"}
+    assert isolation.check([lost, other]).transactions == 1
+
+
+def test_reads_of_what_was_undone_replaced_or_never_written() -> None:
+    assert names(T(1, writes=[("x", 1)], status="aborted"), T(2, [("x", 1)])) == {"G1a"}
+    assert names(T(1, writes=[("x", 1), ("x", 2)]), T(2, [("x", 1)])) == {"G1b"}
+    assert names(T(1, writes=[("x", 1)]), T(2, [("x", 9)])) == {"impossible read"}
+    early: Steps = [("read", "x", 1), ("write", "x", 1)]
+    assert names(T(1, operations=early)) == {"impossible read"}
+    forgot: Steps = [("write", "x", 1), ("read", "x", None)]
+    assert names(T(1, operations=forgot)) == {"impossible read"}
+
+
+def test_real_time_only_if_it_is_asked_for() -> None:
+    history = [
+        T(1, writes=[("x", 1)], position=1, begin_ns=0, end_ns=10),
+        T(2, reads=[("x", None)], begin_ns=11, end_ns=20),
+    ]
+    assert names(*history) == set()
+    found = isolation.check(history, real_time=True)
+    assert set(found.anomalies) == {"real time"}
+    assert found.levels[-1] == "serializable"
+    assert found.result("strict serializable") == "violated"
+    history[1].begin_ns = 10  # as long as they overlap, or may
+    assert names(*history, real_time=True) == set()
+    with pytest.raises(InvalidArgument, match="needs real_time=True"):
+        isolation.check(history).result("strict serializable")
+    history[1].end_ns = None
+    with pytest.raises(MalformedHistory, match="transaction 2 lacks begin_ns or end_ns"):
+        isolation.check(history, real_time=True)
+
+
+def test_the_ladder_forbids_on_each_rung_what_it_forbids_below() -> None:
+    assert forbidden("read committed") == ("impossible read", "G0", "G1a", "G1b", "G1c")
+    assert forbids("lost update") == "repeatable read"
+    with pytest.raises(InvalidArgument, match="there are: read uncommitted"):
+        forbidden("readable")
+
+
+# ── what is refused ──────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("lines", "number", "what"),
+    [
+        (['{"id": 1, "writes": [["x", 1]]}', '{"id": 1}'], 2, "id 1 is there twice, as in line 1"),
+        (
+            ['{"id": 1, "writes": [["x", 1]]}', '{"id": 2, "writes": [["x", 1]]}'],
+            2,
+            'transactions 1 and 2 both write 1 to key "x"; written values must be unique',
+        ),
+        (
+            [
+                '{"id": 1, "writes": [["x", 1]], "position": 4}',
+                '{"id": 2, "writes": [["x", 2]], "position": 4}',
+            ],
+            2,
+            "at position 4; positions must differ",
+        ),
+        (['{"id": 1, "status": "aborted", "position": 1}'], 1, "is aborted and has position 1"),
+        (['{"id": 1, "writes": [["x", null]]}'], 1, "let a value of its own stand for 'deleted'"),
+        (['{"id": 1, "writes": [["x"]]}'], 1, "expected [key, value]"),
+        (['{"id": 1, "writes": {"x": 1}}'], 1, "writes must be a list"),
+        (['{"id": 1, "writes": [["x", 1, "a"]]}'], 1, "position 'a' of a write"),
+        (['{"id": 1, "operations": [["erase", "x", 1]]}'], 1, "operation 'erase'; there are: read"),
+        (['{"id": 1, "operations": [["read", "x", 1]], "reads": [["x", 1]]}'], 1, "both"),
+        (['{"id": 1, "status": "done"}'], 1, "status is 'done'; it must be one of committed"),
+        (["{}"], 1, "id is missing"),
+        (
+            ['{"id": 1, "writes": [["x", 1]], "appends": [["x", 2]]}'],
+            1,
+            'key "x" is written and appended to',
+        ),
+    ],
+)
+def test_what_cannot_be_checked_is_refused_by_line(
+    lines: list[str], number: int, what: str
+) -> None:
+    with pytest.raises(MalformedHistory, match=f"line {number}: ") as caught:
+        isolation.check(transactions.parse(lines))
+    assert what in str(caught.value)
+
+
+def test_what_is_written_as_lines_is_read_again() -> None:
+    history = [
+        T(1, [("x", None)], [("x", 1, 7)], process="a", begin_ns=1, end_ns=2),
+        T("two", operations=[("append", "l", 1), ("read", "l", [1])], status="unknown"),
+        T(3, predicate_reads=[("x", 1)], position=5),
+    ]
+    again = list(transactions.parse(each.dumped() for each in history))
+    for one, other in zip(history, again, strict=True):
+        assert one.accesses() == other.accesses()
+        assert (one.id, one.status, one.position) == (other.id, other.status, other.position)
+        assert (one.process, one.begin_ns, one.end_ns) == (
+            other.process,
+            other.begin_ns,
+            other.end_ns,
+        )
+
+
+# ── big ones ─────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("level", "best", "found"),
+    [
+        ("read committed", "read committed", {"lost update", "G-single"}),
+        ("snapshot", "snapshot isolation", {"G2-item"}),
+        ("serializable", "serializable", set()),
+    ],
+)
+def test_what_a_store_shows_at_each_level(level: Level, best: str, found: set[str]) -> None:
+    history = store_transactions(Random(1), level, count=600)
+    verdict = isolation.check(history)
+    assert verdict.complete
+    assert verdict.levels[-1] == best
+    assert found <= set(verdict.anomalies)
+
+
+def test_ten_thousand_transactions() -> None:
+    history = store_transactions(Random(2), "serializable", count=10_000, keys=400)
+    began = time.process_time()
+    assert isolation.check(history).result("serializable") == "holds"
+    assert time.process_time() - began < 10
+
+
+def test_one_read_skew_among_two_thousand_is_found() -> None:
+    history = store_transactions(Random(2), "serializable", count=2_000)
+    by_key: dict[object, list[tuple[int, object]]] = {}
+    for number, each in enumerate(history):
+        for key, value in each.writes:
+            by_key.setdefault(key, []).append((number, value))
+    (_, old), (_, new) = by_key[0][5], by_key[1][-1]
+    history.append(T("torn", [(0, old), (1, new)]))
+    verdict = isolation.check(history)
+    assert set(verdict.anomalies) >= {"G-single"}
+    assert verdict.levels[-1] == "read committed"
+    assert "torn" in verdict.explain()
+
+
+def test_a_chain_of_ten_thousand_needs_no_recursion() -> None:
+    history = [T(n, [("x", n - 1 or None)], [("x", n)]) for n in range(1, 10_000)]
+    assert isolation.check(history).result("serializable") == "holds"

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.harness import Result, Work, run
 
-ROOMS = ("store", "rpc", "journal", "trace", "sim", "hashing", "breaker")
+ROOMS = ("store", "rpc", "journal", "trace", "sim", "hashing", "breaker", "check")
 
 
 def main(

@@ -100,6 +100,7 @@ class Search:
         self._is_placed = [False] * (count + 1)
         self._lost_placed = 0
         self._seen: set[Hashable] = set()
+        self._certain = 0  # frames before this one have nothing left to try
         self._stack = [Frame(model.initial, [], 0, 0)]
         self._stack[0].choices = self._choices(model.initial)
 
@@ -210,7 +211,11 @@ class Search:
         if not self._hints.is_wanted(new.state):
             if new.is_clean:
                 for passed in self._stack[new.settled :]:
-                    passed.choices = []
+                    passed.choices.clear()
+                if new.settled <= self._certain:
+                    # And nothing before it will be met again: forget it.
+                    self._certain = len(self._stack)
+                    self._seen.clear()
             new.settled, new.is_clean = len(self._stack), True
 
     # ── and back ─────────────────────────────────────────────────────────────

@@ -83,38 +83,38 @@ WRONG: Final[dict[str, tuple[Hashable, ...]]] = {
 }
 
 
-def random_calls(model: str, random: Random, *, unique: bool = False) -> list[Operation]:
+def random_calls(model: str, rng: Random, *, unique: bool = False) -> list[Operation]:
     """Calls with answers that the real thing gave; every second time one of them is changed."""
-    free = dict.fromkeys(range(random.randint(2, 3)), 0)
+    free = dict.fromkeys(range(rng.randint(2, 3)), 0)
     planned: list[tuple[int, Operation]] = []
-    for number in range(random.randint(3, CALLS_MAX)):
-        process = random.choice(list(free))
-        start = free[process] + random.randint(0, 2)
-        instant = start + random.randint(0, 3)
-        free[process] = instant + random.randint(0, 3)
-        op = random.choice(OPS[model])
-        argument = random.choice(ARGUMENTS.get((model, op), (None,)))
+    for number in range(rng.randint(3, CALLS_MAX)):
+        process = rng.choice(list(free))
+        start = free[process] + rng.randint(0, 2)
+        instant = start + rng.randint(0, 3)
+        free[process] = instant + rng.randint(0, 3)
+        op = rng.choice(OPS[model])
+        argument = rng.choice(ARGUMENTS.get((model, op), (None,)))
         if unique and op in ("write", "cas"):
-            known = random.choice((None, 1, 2, 3))
+            known = rng.choice((None, 1, 2, 3))
             argument = number + 1 if op == "write" else (known, number + 1)
-        outcome: Any = random.choice(("ok",) * 6 + ("info", "info", "fail"))
-        key = random.choice("xxxxxxy")
+        outcome: Any = rng.choice(("ok",) * 6 + ("info", "info", "fail"))
+        key = rng.choice("xxxxxxy")
         end = None if outcome == "info" else free[process]
         call = Operation(process, op, key, argument, None, outcome, start, end, number + 1)
         planned.append((instant, call))
-    _play(model, [call for _, call in sorted(planned, key=lambda plan: plan[0])], random)
+    _play(model, [call for _, call in sorted(planned, key=lambda plan: plan[0])], rng)
     operations = sorted((call for _, call in planned), key=lambda call: call.start)
-    if random.random() < CHANGED:
-        _change(model, operations, random, unique=unique)
+    if rng.random() < CHANGED:
+        _change(model, operations, rng, unique=unique)
     return operations
 
 
-def _play(model: str, calls: Sequence[Operation], random: Random) -> None:
+def _play(model: str, calls: Sequence[Operation], rng: Random) -> None:
     """Give each call the answer that the real thing gives."""
     things: dict[Hashable, oracle.Thing] = {}
     for call in calls:
         thing = things.setdefault(call.key, oracle.THINGS[model]())
-        if call.outcome == "fail" or (call.outcome == "info" and random.random() < 0.5):
+        if call.outcome == "fail" or (call.outcome == "info" and rng.random() < 0.5):
             continue
         try:
             answer = thing.do(call)
@@ -126,17 +126,17 @@ def _play(model: str, calls: Sequence[Operation], random: Random) -> None:
             call.result = answer
 
 
-def _change(model: str, operations: list[Operation], random: Random, *, unique: bool) -> None:
+def _change(model: str, operations: list[Operation], rng: Random, *, unique: bool) -> None:
     """Another answer, or, where there is none, another call, or one that could not be done."""
     if model == "mutex":
-        wrong = random.choice(operations)
-        wrong.op = random.choice(("acquire", "release"))
+        wrong = rng.choice(operations)
+        wrong.op = rng.choice(("acquire", "release"))
         if wrong.end is not None:
             wrong.outcome = "ok"
         return
     answered = [each for each in operations if each.outcome == "ok" and each.op in WRONG]
     if answered:
-        wrong = random.choice(answered)
+        wrong = rng.choice(answered)
         values = WRONG[wrong.op]
         if model == "set" and wrong.op == "read":
             values = ((), (1,), (1, 2))
@@ -144,7 +144,7 @@ def _change(model: str, operations: list[Operation], random: Random, *, unique: 
             values = (0, 1, 2)
         elif unique and wrong.op == "read":
             values = (None, *range(1, len(operations) + 1))
-        wrong.result = random.choice(values)
+        wrong.result = rng.choice(values)
 
 
 def calls(decide: Decide) -> type[unittest.TestCase]:
@@ -157,9 +157,9 @@ def calls(decide: Decide) -> type[unittest.TestCase]:
 
     class CallsSpec(unittest.TestCase):
         def agrees(self, model: str, seed: int, *, unique: bool = False) -> None:
-            random = Random(seed)
+            rng = Random(seed)
             for _ in range(BATCH):
-                operations = random_calls(model, random, unique=unique)
+                operations = random_calls(model, rng, unique=unique)
                 expected = oracle.has_an_order(model, operations)
                 word = decide(model, [replace(each) for each in operations])
                 assert word == ("linearizable" if expected else "not linearizable"), operations
@@ -242,31 +242,31 @@ def _call(
 ALWAYS: Final = {"impossible read", "G0", "G1a", "G1b", "G1c", "lost update"}
 
 
-def random_transactions(random: Random, *, positions: bool) -> list[Transaction]:
+def random_transactions(rng: Random, *, positions: bool) -> list[Transaction]:
     """Register transactions on two or three keys that read whatever was ever written there."""
-    keys = random.choice(("xy", "xyz"))
+    keys = rng.choice(("xy", "xyz"))
     values: dict[str, list[int | None]] = {key: [None] for key in keys}
     history: list[Transaction] = []
-    count = random.randint(2, TRANSACTIONS_MAX)
+    count = rng.randint(2, TRANSACTIONS_MAX)
     value = 0
     for number in range(count):
         writes = []
-        for key in random.choices(keys, k=random.choice((0, 1, 1, 2, 2, 3))):
+        for key in rng.choices(keys, k=rng.choice((0, 1, 1, 2, 2, 3))):
             value += 1
             writes.append((key, value))
             values[key].append(value)
-        status: Any = random.choice(("committed",) * 8 + ("aborted",))
+        status: Any = rng.choice(("committed",) * 8 + ("aborted",))
         history.append(Transaction(number, writes=writes, status=status))
-    for each, place in zip(history, random.sample(range(count), count), strict=True):
+    for each, place in zip(history, rng.sample(range(count), count), strict=True):
         if positions and each.status == "committed":
             each.position = place
-            if random.random() < 0.3:  # a position for each write may tell another order
-                each.writes = [(*pair, random.randint(0, 99) * 10 + place) for pair in each.writes]
+            if rng.random() < 0.3:  # a position for each write may tell another order
+                each.writes = [(*pair, rng.randint(0, 99) * 10 + place) for pair in each.writes]
         own = [pair[1] for pair in each.writes]
-        for _ in range(random.randint(0, 3)):
-            key = random.choice(keys)
-            seen = random.choice([value for value in values[key] if value not in own] * 8 + [99])
-            if random.random() < 0.3:
+        for _ in range(rng.randint(0, 3)):
+            key = rng.choice(keys)
+            seen = rng.choice([value for value in values[key] if value not in own] * 8 + [99])
+            if rng.random() < 0.3:
                 each.predicate_reads = [*each.predicate_reads, (key, seen)]
             else:
                 each.reads = [*each.reads, (key, seen)]
@@ -285,9 +285,9 @@ def transactions(judge: Judge) -> type[unittest.TestCase]:
     class TransactionsSpec(unittest.TestCase):
         @given(SEEDS)
         def test_it_finds_what_the_definitions_say(self, seed: int) -> None:
-            random = Random(seed)
+            rng = Random(seed)
             for _ in range(BATCH):
-                self.finds(random_transactions(random, positions=True))
+                self.finds(random_transactions(rng, positions=True))
 
         def finds(self, history: list[Transaction]) -> None:
             names, complete = judge(history)
@@ -310,9 +310,9 @@ def transactions(judge: Judge) -> type[unittest.TestCase]:
 
         @given(SEEDS)
         def test_without_positions_it_claims_only_what_every_order_shows(self, seed: int) -> None:
-            random = Random(seed)
+            rng = Random(seed)
             for _ in range(BATCH):
-                self.claims(random_transactions(random, positions=False))
+                self.claims(random_transactions(rng, positions=False))
 
         def claims(self, history: list[Transaction]) -> None:
             names, complete = judge(history)

@@ -27,8 +27,8 @@ from sdkit.check.history import Operation
 from sdkit.check.model import NOTHING, Model, State
 from sdkit.check.search import Search
 
-TRY_STEPS: Final = 20_000  # for one attempt; one that needs more is not small
-ALL_STEPS: Final = 200_000  # for all of them
+TRY_STEPS: Final = 20_000  # for one attempt, and two more for each call
+ALL_STEPS: Final = 200_000  # for all of them, and twenty more for each call
 
 
 @dataclass(slots=True)
@@ -64,11 +64,12 @@ class Counterexample:
 
 def counterexample(model: Model, part: str, operations: Sequence[Operation]) -> Counterexample:
     """The smallest reason that is found why ``operations`` has no order; it must have none."""
-    small = _Shrinking(model).shrink(list(operations))
+    shrinking = _Shrinking(model, len(operations))
+    small = shrinking.shrink(list(operations))
     search = Search(model, small, hinted=False)
-    if search.run(TRY_STEPS) is None or search.found:
+    if search.run(TRY_STEPS) is None:
         search = Search(model, small)
-        search.run(ALL_STEPS)
+        search.run(ALL_STEPS + shrinking.try_steps)
     order, state = list[Placed](), model.initial
     for number in search.longest:
         state = model.step(state, small[number])
@@ -122,9 +123,10 @@ def _around(operations: Sequence[Operation], small: Sequence[Operation]) -> list
 class _Shrinking:
     """Leaves calls out while there is still no order."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, calls: int) -> None:
         self._model = model
-        self._steps_left = ALL_STEPS
+        self.try_steps = TRY_STEPS + 2 * calls
+        self._steps_left = ALL_STEPS + 20 * calls
 
     def shrink(self, operations: list[Operation]) -> list[Operation]:
         operations = self._first_part(operations)
@@ -137,7 +139,7 @@ class _Shrinking:
     def _fails(self, operations: Sequence[Operation]) -> bool:
         """Is it certain that there is no order?"""
         search = Search(self._model, operations)
-        found = search.run(min(TRY_STEPS, self._steps_left))
+        found = search.run(min(self.try_steps, self._steps_left))
         self._steps_left -= search.steps
         return found is False
 
@@ -156,17 +158,19 @@ class _Shrinking:
 
     def _without_groups(self, operations: list[Operation]) -> list[Operation]:
         """Leave out groups, many at once at first, then fewer."""
-        groups = _groups(self._model, operations)
-        gone: set[int] = set()
+        groups = [set(group) for group in _groups(self._model, operations)]
+        kept = list(range(len(operations)))
         size = max(1, len(groups) // 2)
         while size and self._steps_left > 0:
             for at in range(0, len(groups), size):
-                more = gone.union(*groups[at : at + size])
-                kept = [each for number, each in enumerate(operations) if number not in more]
-                if more != gone and self._fails(kept):
-                    gone = more
-            size //= 2
-        return [each for number, each in enumerate(operations) if number not in gone]
+                gone = set[int]().union(*groups[at : at + size])
+                fewer = [number for number in kept if number not in gone]
+                if len(fewer) < len(kept) and self._fails([operations[n] for n in fewer]):
+                    kept = fewer
+            left = set(kept)
+            groups = [group for group in groups if group & left]
+            size = min(size // 2, len(groups)) if size > 1 else 0
+        return [operations[number] for number in kept]
 
 
 def _until(operations: Sequence[Operation], instant: int) -> list[Operation]:

@@ -187,8 +187,7 @@ class Observed:
                 continue
             try:
                 if access.key in self._lists:
-                    value = self._foreign(access, own.get(access.key, []), is_ordered)
-                    self._take_list(number, access, value)
+                    self._take_list(number, access, own.get(access.key, []), is_ordered)
                 elif not self._is_own(access, own.get(access.key, []), is_ordered):
                     self._take_value(number, access, access.value)
             except _Impossible as error:
@@ -202,21 +201,6 @@ class Observed:
         if own and access.value != own[-1]:
             raise _Impossible(f"though it had just written {shown(own[-1])}")
         return bool(own)
-
-    def _foreign(
-        self, access: Access, own: list[Hashable], is_ordered: bool
-    ) -> tuple[Hashable, ...]:
-        """The list without what the transaction appended itself, which must be its end."""
-        value = _list(access.value)
-        kept = len(value) - len(own)
-        if own and is_ordered:
-            if list(value[kept:]) != own or kept < 0:
-                raise _Impossible(f"though it had just appended {shown(tuple(own))}")
-            return value[:kept]
-        if not own:
-            return value
-        ends = [n for n in range(len(own) + 1) if n and list(value[-n:]) == own[:n]]
-        return value[: len(value) - max(ends, default=0)]
 
     def _take_value(self, number: int, access: Access, value: Hashable) -> None:
         """Put the read to its write, if that has installed a version."""
@@ -248,17 +232,24 @@ class Observed:
         else:
             self._see(number, access, write.writer)
 
-    def _take_list(self, number: int, access: Access, value: tuple[Hashable, ...]) -> None:
+    def _take_list(
+        self, number: int, access: Access, own: list[Hashable], is_ordered: bool
+    ) -> None:
+        """Put the read to the write of its last element, its own ones at the end left out."""
+        value = _list(access.value)
         if len(set(value)) < len(value):
             raise _Impossible("in which one element is there twice")
+        mine = []
         for element in value:
             write = self._writes.get((access.key, element))
             if write is None:
                 raise _Impossible(f"and {shown(element)} was appended by nobody")
             if write.writer == number:
-                raise _Impossible("in which its own element is not at the end")
-            if not self.counts[write.writer] and element != value[-1]:
+                mine.append(element)
+            elif not self.counts[write.writer] and element != value[-1]:
                 self._take_value(number, access, element)
+        if is_ordered and mine != own:
+            raise _Impossible(f"though so far it had appended {shown(tuple(own))}")
         longest, by = self._longest.get(access.key, ((), number))
         shorter, longer = sorted((value, longest), key=len)
         if longer[: len(shorter)] != shorter:
@@ -268,7 +259,10 @@ class Observed:
             )
         if len(value) > len(longest):
             self._longest[access.key] = (value, number)
-        self._take_value(number, access, value[-1] if value else None)
+        end = len(value)
+        while end and value[end - 1] in mine:
+            end -= 1
+        self._take_value(number, access, value[end - 1] if end else None)
 
     def _see(self, reader: int, access: Access, writer: int) -> None:
         versions = self.versions.get(access.key)

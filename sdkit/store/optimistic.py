@@ -51,7 +51,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
-from typing import Final
+from typing import ClassVar, Final
 
 from sdkit.store.accesses import Accesses
 from sdkit.store.isolation import SerializationFailure
@@ -94,6 +94,9 @@ class Tracked:
 class Conflicts:
     """The read-write conflicts among all transactions that ask to be serializable."""
 
+    marks_max: ClassVar[int] = MARKS_MAX
+    coarse_ranges: ClassVar[int] = COARSE_RANGES
+
     def __init__(self) -> None:
         self.reads: Final[Accesses[Tracked]] = Accesses()
         self._writes: Final[Accesses[Tracked]] = Accesses()  # of committed ones
@@ -112,8 +115,8 @@ class Conflicts:
 
     def read(self, reader: Tracked, key: bytes) -> SerializationFailure | None:
         """It reads ``key``. Returns why it must not, if so. O(concurrent writers of the key)."""
-        if self.reads.add_key(reader, key) > MARKS_MAX:
-            self.reads.coarsen(reader, COARSE_RANGES)
+        if self.reads.add_key(reader, key) > self.marks_max:
+            self.reads.coarsen(reader, self.coarse_ranges)
         if self._committed:
             for writer in self._writes.owners(key):
                 if error := self.overwritten(reader, writer, key):
@@ -125,8 +128,8 @@ class Conflicts:
     ) -> SerializationFailure | None:
         """It reads all keys from ``start`` up to ``end``. Returns why it must not, if so."""
         self.reads.add_range(reader, start, end)
-        if len(self.reads.ranges[reader]) > MARKS_MAX:
-            self.reads.coarsen(reader, COARSE_RANGES)
+        if len(self.reads.ranges[reader]) > self.marks_max:
+            self.reads.coarsen(reader, self.coarse_ranges)
         for key, writer in self._writes.within(start, end):
             if error := self.overwritten(reader, writer, key):
                 return error
@@ -194,14 +197,14 @@ class Conflicts:
             for reader in self.reads.owners(key):
                 if reader.position == NEVER:
                     self.missed(reader, tracked)
-            if len(keys) <= MARKS_MAX:
+            if len(keys) <= self.marks_max:
                 self._writes.add_key(tracked, key)
-        if len(keys) > MARKS_MAX:
-            for start, end in coarse(keys, COARSE_RANGES):
+        if len(keys) > self.marks_max:
+            for start, end in coarse(keys, self.coarse_ranges):
                 self._writes.add_range(tracked, start, end)
         self._committed.append(tracked)
         self._count(tracked)
-        if self.marks > MARKS_MAX:
+        if self.marks > self.marks_max:
             self._coarsen()
 
     def missed(self, reader: Tracked, writer: Tracked) -> None:
@@ -240,7 +243,7 @@ class Conflicts:
         self.marks -= sum(each.marks for each in older)
         for accesses in (self.reads, self._writes):
             accesses.inherit(heir, older)
-            accesses.coarsen(heir, COARSE_RANGES)
+            accesses.coarsen(heir, self.coarse_ranges)
         self._committed.appendleft(heir)
         self._count(heir)
 

@@ -15,6 +15,7 @@ from sdkit.spec.store import instant_of_commit, one_session, serializable, sessi
 from sdkit.store import StoreConfig, StoreEngine
 from sdkit.store.database import Database
 from sdkit.store.interface import Store
+from sdkit.store.optimistic import Conflicts
 from tests.spec.bite import assert_caught, fewer
 from tests.spec.mutants import store_engine as engines
 from tests.spec.mutants.store import MUTANTS, Mutant
@@ -44,6 +45,16 @@ def engine(
     return make
 
 
+class RemembersLittle(Database):
+    """What it remembers of the committed is coarse at once."""
+
+    class Coarse(Conflicts):
+        marks_max = 3
+        coarse_ranges = 1
+
+    conflicts_type = Coarse
+
+
 def commits(database: type[Database] = Database) -> type[unittest.TestCase]:
     return instant_of_commit(
         engine(database, sync_s=COMMIT_S),
@@ -59,6 +70,7 @@ TestOneSessionLocking = fewer(one_session(engine(config=LOCKING)), 30)
 TestSessionsLocking = fewer(sessions(engine(config=LOCKING)), 20)
 TestLocking = serializable(engine(config=LOCKING))
 TestOptimistic = serializable(engine(), reads_wait=False)
+TestOptimisticAndForgetful = serializable(engine(RemembersLittle), reads_wait=False)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from tests.spec.mutants.store import (
     VacuumsWhatIsStillRead,
     WritesThoughReadOnly,
 )
-from tests.store.scripted import StoreSubject, embedded, over_tcp, play
+from tests.store.scripted import ScriptedStore, embedded, over_tcp, play
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted((HERE / "scripts").glob("*.txt"))
@@ -50,7 +50,7 @@ def test_over_tcp_the_same_script_has_the_same_answers(path: Path) -> None:
     assert difference(here, there, path.name) == ""
 
 
-class NeverSaysThatItWaits(StoreSubject):
+class NeverSaysThatItWaits(ScriptedStore):
     def waiting(self) -> list[str]:
         return []
 

@@ -141,9 +141,8 @@ def test_every_file_of_a_room_is_in_its_reading_order(path: Path) -> None:
             assert re.search(rf"^    .*\b{other.stem}\b", lesson, re.MULTILINE), (
                 f"the reading order of {path.parent.name} does not name {other.stem}"
             )
-    assert not [
-        child for child in path.parent.iterdir() if child.is_dir() and child.name != "__pycache__"
-    ]
+    packages = {other.parent for other in path.parent.rglob("*.py")} - {path.parent}
+    assert not packages, "a room has no rooms in it; data may have a folder"
 
 
 def test_public_names_change_only_on_purpose() -> None:

@@ -11,6 +11,7 @@ Read in this order
     child           a room's server as a child process, to be killed and started again
     demo            ``sdkit demo``: the bank, on real processes, with real kills
     store_sessions  several people at one store, with a transaction each
+    anomalies       each a script of such sessions: observed at a level, or not
     journal         ``sdkit journal DIR``: what is in a journal, and whether it is whole
     check           ``sdkit check FILE``: could this history have happened?
     metrics         ``sdkit metrics ADDRESS``: what a running server counts

@@ -32,8 +32,8 @@ Isolation Levels", SIGMOD 1995):
                            others contradicted
 
 The first four are what "dirty read" stands for in the standard, and G0, which it
-does not name. ``sdkit demo`` runs a script for each at every level and prints what
-it has seen; that this is what `Rules.forbids` says is a test.
+does not name. `sdkit/store/anomalies` has a script for each, which ``sdkit demo`` runs
+at every level; that it sees what `Rules.forbids` leaves open, and no more, is a test.
 
 Things to notice
     * *Repeatable read* here is a snapshot, as in PostgreSQL: it forbids
@@ -100,10 +100,24 @@ class Rules:
     forbids: frozenset[str]
 
 
-_G0: Final = frozenset({"dirty write"})
-_G1: Final = _G0 | {"aborted read", "intermediate read", "circular information flow"}
-_ONE_STATE: Final = _G1 | {"non-repeatable read", "phantom", "read skew", "lost update"}
-_ALL: Final = _ONE_STATE | {"write skew", "predicate write skew", "read-only anomaly"}
+ANOMALIES: Final = (
+    "dirty write",
+    "aborted read",
+    "intermediate read",
+    "circular information flow",
+    "non-repeatable read",
+    "phantom",
+    "read skew",
+    "lost update",
+    "write skew",
+    "predicate write skew",
+    "read-only anomaly",
+)
+# In this order a level forbids all up to some point:
+_G0: Final = frozenset(ANOMALIES[:1])
+_G1: Final = frozenset(ANOMALIES[:4])  # and G0
+_ONE_STATE: Final = frozenset(ANOMALIES[:8])
+_ALL: Final = frozenset(ANOMALIES)
 
 RULES: Final[Mapping[str, Rules]] = {
     "read uncommitted": Rules(Reads.UNCOMMITTED, forbids=_G0),

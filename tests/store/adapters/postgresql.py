@@ -289,8 +289,13 @@ class PostgresqlTransaction:
         del self._store.open[self.id]
         connection, self._connection = self._connection, None
         if connection is not None and not connection.closed:
-            await connection.execute(how)
-            await self._store.give_back(connection)
+            try:
+                await connection.execute(how)
+            except psycopg.errors.SerializationFailure as error:  # found out at the commit
+                self._aborted = Aborted(str(error))
+                raise self._aborted from error
+            finally:
+                await self._store.give_back(connection)
 
     async def __aenter__(self) -> Self:
         return self

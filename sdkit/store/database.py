@@ -73,6 +73,7 @@ class Database:
         self.transactions: Final[dict[int, Transaction]] = {}  # open ones, oldest first
         self.committing: Final[deque[tuple[int, Transaction]]] = deque()  # in log order
         self.visible = 0  # position of the newest commit that readers see
+        self.aborts = 0  # so far
         self._begun = 0
         self._winners: Final = Winners()
 
@@ -353,6 +354,7 @@ class Database:
             self.locks.withdraw(transaction)
             self.locks.woken.append((transaction, error))
         transaction.fail(error)
+        self.aborts += 1
         event("store.abort", transaction=transaction.id, code=error.code)
         self._end(transaction, State.ABORTED)
 

@@ -43,6 +43,7 @@ class LockManager:
         self.table: Final = self.table_type(ranges=config.serializable == "locking")
         self.holders: Final = self.table.holders
         self.bytes = 0  # memory of all locks
+        self.waits = 0  # how often somebody has begun to wait
         self.woken: Final[list[tuple[Transaction, SdkitError | None]]] = []
         """Who waits no more: with the lock (None), or aborted with the error."""
         self._limit_s: Final = config.lock_wait_timeout_s
@@ -89,6 +90,7 @@ class LockManager:
         transaction = request.owner
         transaction.state = State.WAITING
         transaction.request = request
+        self.waits += 1
         self.table.enqueue(request)
         holder = next(self.table.before(request))
         event("store.wait", transaction=transaction.id, key=request.key, holder=holder.id)

@@ -26,6 +26,8 @@ MEANINGS: Final = {
     "store.transactions": "Transactions that are open.",
     "store.transactions_waiting": "Open transactions that wait for a lock.",
     "store.transactions_committing": "Open transactions whose commit is in the log.",
+    "store.waits_total": "How often a statement had to wait for a lock, since the start.",
+    "store.aborts_total": "Transactions that the store has aborted, since the start.",
     "store.oldest_transaction_s": "Age of the oldest open transaction in seconds.",
     "store.conflict_marks": "What committed serializable (optimistic) transactions have read and "
     "written, as long as it matters: entries, and coarser ones beyond a bound.",
@@ -96,5 +98,7 @@ def gauges(database: Database, now_s: float) -> dict[str, float]:
         "store.transactions_waiting": sum(t.request is not None for t in transactions),
         "store.transactions_committing": len(database.committing),
         "store.conflict_marks": database.conflicts.marks,
+        "store.waits_total": database.locks.waits,
+        "store.aborts_total": database.aborts,
         "store.oldest_transaction_s": 0.0 if first is None else now_s - first.began_s,
     }

@@ -178,6 +178,8 @@ def test_of_two_that_wait_for_each_other_the_younger_gives_way_at_once() -> None
             assert sorted(deadlock.value.fields["cycle"]) == [old.id, young.id]  # type: ignore[call-overload]
             await old.commit()
             assert await everything(store) == {b"a": b"old", b"b": b"old"}
+            assert store.gauges()["store.waits_total"] == 2
+            assert store.gauges()["store.aborts_total"] == 1
             return took
 
     assert run(main()) == 0.0

@@ -9,9 +9,12 @@ Read in this order
     options         command-line options and TOML made from a room's config dataclass
     serve           ``sdkit serve ROOM``
     child           a room's server as a child process, to be killed and started again
-    demo            ``sdkit demo``: the bank, on real processes, with real kills
+    demo            ``sdkit demo``: its three parts
+    demo_bank       nothing is lost, on real processes, with real kills
     store_sessions  several people at one store, with a transaction each
     anomalies       each a script of such sessions: observed at a level, or not
+    demo_levels     all of them at all levels, over TCP: the matrix
+    demo_price      serializable by locking, and without waiting: what each costs
     journal         ``sdkit journal DIR``: what is in a journal, and whether it is whole
     check           ``sdkit check FILE``: could this history have happened?
     metrics         ``sdkit metrics ADDRESS``: what a running server counts

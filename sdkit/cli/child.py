@@ -18,7 +18,8 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -168,6 +169,16 @@ class ServedRoom:
         traceback: TracebackType | None,
     ) -> None:
         await (self.stop() if kind is None else self.kill())
+
+
+@asynccontextmanager
+async def serving(*rooms: ServedRoom) -> AsyncIterator[None]:
+    """Several at once: started side by side, since each needs a while, and ended in turn."""
+    async with AsyncExitStack() as stack:
+        async with asyncio.TaskGroup() as group:
+            for room in rooms:
+                group.create_task(stack.enter_async_context(room))
+        yield
 
 
 def _kill_later(pid: int, after_s: float) -> None:

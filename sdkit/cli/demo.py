@@ -1,232 +1,84 @@
-"""``sdkit demo``: the bank, on real processes, real sockets and a real disk, with real kills.
+"""``sdkit demo``: what a store promises, kept before your eyes: nothing lost, nothing mixed up.
 
-What it shows: a server process is killed with SIGKILL in the middle of a load and
-started again on the same directory, and afterwards every transfer that was ever
-acknowledged is there, once and whole. What it does is in `play`, top to bottom;
-what counts as broken is in `sdkit.scenarios.bank_workload`.
+Three parts, each in a file of its own:
 
-What SIGKILL can prove, and what it cannot: the process loses everything it had in
-memory, between any two instructions. The operating system's page cache survives,
-so a store that never called ``fdatasync`` would pass. Power cuts need a disk that
-forgets, which is the simulator's.
+    demo_bank    durability and atomicity: a bank, and ``kill -9`` in the middle of its work
+    demo_levels  isolation: every anomaly at every level, seen or not
+    demo_price   what the strictest level costs, in the two ways there are to it
+
+``--seconds`` is for the bank; the other two take a few seconds more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
-import random
 import secrets
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from sdkit.cli.child import ServedRoom
+from sdkit.cli import demo_levels, demo_price
+from sdkit.cli.anomalies import scripts
+from sdkit.cli.demo_bank import Report, Settings, play_on, print_report, teller_of_times
+from sdkit.cli.demo_levels import Matrix, print_matrix
+from sdkit.cli.demo_price import Price, print_prices
 from sdkit.cli.options import option, parse_seconds
-from sdkit.errors import NotConnected, check_between
-from sdkit.scenarios.bank_workload import Bank, Verdict
-from sdkit.store.client import StoreClient
+from sdkit.errors import check_between
+from sdkit.store.config import Serializable
 
-AUDIT_PAUSE_S: Final = 0.02
 SECONDS_MIN: Final = 0.5
 SECONDS_MAX: Final = 7 * 86_400.0
-SIGKILL_PROVES: Final = (
-    "SIGKILL proves that nothing acknowledged lived in the process alone; the operating "
-    "system's page cache survives it. Power cuts, which it does not survive, come with the "
-    "simulator."
-)
+PRICE_S_MIN: Final = 0.3  # for each way to be serializable
+PRICE_S_MAX: Final = 1.5
 
 
 @dataclass
-class Settings:
-    """What the options say."""
+class Outcome:
+    """What the parts have found, as far as they have come."""
 
-    seconds: float
-    clients: int
-    kills: int
-    seed: int
-    data: Path
-
-
-@dataclass
-class Report:
-    """How a run went."""
-
-    verdict: Verdict
-    seconds: float
-    kills: int
-    start_ms: list[float]  # of the lives after the first: process start to listening
-    recovery_ms: list[float]  # the part of it that was recovery
-    notes: list[str] = field(default_factory=list)
+    bank: Report | None = None
+    matrix: Matrix | None = None
+    prices: dict[Serializable, Price] | None = None
 
     @property
-    def transfers_per_second(self) -> float:
-        return self.verdict.transfers_acknowledged / self.seconds
+    def held(self) -> bool:
+        """Was every promise kept?"""
+        return (
+            self.bank is not None
+            and self.bank.verdict.held
+            and self.matrix is not None
+            and not self.matrix.surprises
+            and self.prices is not None
+            and all(price.held for price in self.prices.values())
+        )
+
+    @property
+    def missing(self) -> str:
+        """What was not done, if it is interrupted now."""
+        if self.bank is None:
+            return "the books were not checked"
+        return "the levels were not measured" if self.matrix is None else "no price was measured"
 
     def as_json(self, seed: int) -> dict[str, object]:
-        verdict = dataclasses.asdict(self.verdict)
+        """One object with all of it."""
+        assert self.bank is not None
+        assert self.matrix is not None
+        assert self.prices is not None
         return {
-            "held": self.verdict.held,
-            "seed": seed,
-            "seconds": round(self.seconds, 3),
-            "transfers_per_second": round(self.transfers_per_second, 1),
-            "kills": self.kills,
-            "recovery_ms": [round(value, 1) for value in self.recovery_ms],
-            "restart_ms": [round(value, 1) for value in self.start_ms],
-            **verdict,
+            **self.bank.as_json(seed),
+            "held": self.held,
+            "anomalies": self.matrix.as_json(),
+            "price": {kind: price.as_json() for kind, price in self.prices.items()},
         }
-
-
-Say = Callable[[str], None]
-
-
-async def play(settings: Settings, bank: Bank, say: Say) -> Report:
-    """Start the server, load it, kill it, start it again; then read the books.
-
-    Args:
-        settings: how long, how many, how often.
-        bank: the books; looked at by whoever shows the progress.
-        say: told of each kill and restart, in a line.
-    """
-    draw = random.Random(settings.seed)
-    async with ServedRoom("store", settings.data, ["--durability", "sync"]) as served:
-        say(f"the store listens, process {served.pid}, durability sync")
-        async with _Teller(served) as teller:
-            await bank.open_accounts(await teller())
-        began = time.monotonic()
-        ends = began + settings.seconds
-        await _load(settings, bank, served, draw, lambda: time.monotonic() < ends, say)
-        took = time.monotonic() - began
-        say("the load has ended; reading the books")
-        async with _Teller(served) as teller:
-            verdict = await bank.verdict(await teller())
-        kills = len(served.start_ms) - 1
-    return Report(verdict, took, kills, served.start_ms[1:], served.recovery_ms[1:], served.notes)
-
-
-async def _load(
-    settings: Settings,
-    bank: Bank,
-    served: ServedRoom,
-    draw: random.Random,
-    go_on: Callable[[], bool],
-    say: Say,
-) -> None:
-    async def client(number: int) -> None:
-        async with _Teller(served) as teller:
-            own_draw = random.Random(f"{settings.seed} client {number}")
-            await bank.transfers(f"c{number}", teller, own_draw, go_on)
-
-    async def auditor() -> None:
-        async with _Teller(served) as teller:
-            await bank.audit(teller, go_on, lambda: asyncio.sleep(AUDIT_PAUSE_S))
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(settings.clients):
-            group.create_task(client(number))
-        group.create_task(auditor())
-        group.create_task(_kill_now_and_then(settings, served, draw, say))
-
-
-async def _kill_now_and_then(
-    settings: Settings, served: ServedRoom, draw: random.Random, say: Say
-) -> None:
-    """Each kill falls somewhere in the middle of its share of the time."""
-    share_s = settings.seconds / (settings.kills or 1)
-    began = time.monotonic()
-    for number in range(settings.kills):
-        at_s = (number + draw.uniform(0.3, 0.8)) * share_s
-        await asyncio.sleep(max(0.0, began + at_s - time.monotonic()))
-        pid = served.pid
-        await served.kill(after_s=draw.uniform(0, 0.01))
-        say(f"SIGKILL to process {pid}, in the middle of the load")
-        await served.start()
-        say(
-            f"process {served.pid} serves again after {served.start_ms[-1]:.0f} ms, "
-            f"{served.recovery_ms[-1]:.0f} ms of it recovery"
-        )
-
-
-class _Teller:
-    """One client's way to the store: a connection of its own, a new one for every life."""
-
-    def __init__(self, served: ServedRoom) -> None:
-        self._served = served
-        self._store: StoreClient | None = None
-        self._address: tuple[str, int] | None = None
-
-    async def __call__(self) -> StoreClient:
-        while True:
-            address = await self._served.address()
-            if self._store is not None and self._address == address:
-                return self._store
-            await self._leave()
-            store = StoreClient(*address)
-            try:
-                await store.connect()
-            except NotConnected:
-                await asyncio.sleep(0.01)  # it died between telling its address and our call
-                continue
-            self._store, self._address = store, address
-
-    async def _leave(self) -> None:
-        if self._store is not None:
-            await self._store.close()
-            self._store = None
-
-    async def __aenter__(self) -> _Teller:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._leave()
-
-
-class _Screen:
-    """Live progress on a terminal; a line per happening elsewhere; nothing with ``--json``."""
-
-    def __init__(self, console: Console, settings: Settings, bank: Bank) -> None:
-        self._console = console
-        self._bank = bank
-        self._began = time.monotonic()
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
-        )
-        self._bar = self._progress.add_task("load", total=settings.seconds)
-
-    def say(self, text: str) -> None:
-        self._console.print(
-            f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}", highlight=False
-        )
-
-    async def follow(self, report: asyncio.Task[Report]) -> Report:
-        live = Live(self._progress, console=self._console, transient=True)
-        with live if self._console.is_terminal else nullcontext():  # no bar in a file or a pipe
-            while not report.done():
-                elapsed = time.monotonic() - self._began
-                self._progress.update(self._bar, completed=elapsed, description=self._figures())
-                await asyncio.wait({report}, timeout=0.2)
-        return report.result()
-
-    def _figures(self) -> str:
-        bank = self._bank
-        return (
-            f"{len(bank.acknowledged):,} transfers, {bank.audits} audits, "
-            f"{bank.lost_races:,} conflicts"
-        )
 
 
 def demo(
@@ -235,7 +87,7 @@ def demo(
         typer.Option(
             parser=option(parse_seconds),
             metavar="DURATION",
-            help="How long the load lasts: 20, 2min.",
+            help="How long the bank's load lasts: 20, 2min.",
         ),
     ] = 20.0,
     clients: Annotated[
@@ -248,31 +100,31 @@ def demo(
         Path | None, typer.Option(help="Use this directory and keep it. Must be empty or new.")
     ] = None,
 ) -> None:
-    """Move money through a store while it is killed; check the books.
+    """Move money through a store while it is killed; see what each isolation level lets through.
 
-    Exit status 1 if anything was lost, applied twice, half there or seen wrong.
+    Exit status 1 if anything was lost, applied twice, half there or seen wrong, or if a level
+    shows another anomaly than it may.
     """
     check_between("--seconds", seconds, SECONDS_MIN, SECONDS_MAX)
     directory = _fresh_directory(data)
     settings = Settings(
         seconds, clients, kills, secrets.randbelow(10_000) if seed is None else seed, directory
     )
-    report: Report | None = None
+    outcome = Outcome()
+    console = Console(quiet=True, force_terminal=False) if as_json else Console()
     began = time.monotonic()
     try:
-        report = asyncio.run(_main(settings, as_json))
+        asyncio.run(_main(settings, outcome, console))
     except (KeyboardInterrupt, asyncio.CancelledError):
         took_s = time.monotonic() - began
-        sys.stderr.write(f"\ninterrupted after {took_s:.0f} s: the books were not checked\n")
+        sys.stderr.write(f"\ninterrupted after {took_s:.0f} s: {outcome.missing}\n")
         raise typer.Exit(130) from None
     finally:
-        if data is None and (report is None or report.verdict.held):
+        if data is None and (outcome.bank is None or outcome.bank.verdict.held):
             shutil.rmtree(directory, ignore_errors=True)
     if as_json:
-        sys.stdout.write(json.dumps(report.as_json(settings.seed)) + "\n")
-    else:
-        _print(Console(), report, settings)
-    if not report.verdict.held:
+        sys.stdout.write(json.dumps(outcome.as_json(settings.seed)) + "\n")
+    if not outcome.held:
         raise typer.Exit(1)
 
 
@@ -284,74 +136,27 @@ def _fresh_directory(data: Path | None) -> Path:
     return data
 
 
-async def _main(settings: Settings, as_json: bool) -> Report:
+async def _main(settings: Settings, outcome: Outcome, console: Console) -> None:
     main = asyncio.current_task()
     assert main is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: the server ends with us
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: the servers end with us
         asyncio.get_running_loop().add_signal_handler(number, main.cancel)
-    bank = Bank()
-    if as_json:
-        return await play(settings, bank, lambda _: None)
-    console = Console()
+    outcome.bank = await play_on(console, settings)
+    print_report(console, outcome.bank, settings)
     console.print(
-        f"[bold]The bank:[/] {settings.clients} clients move money between {bank.accounts} "
-        "accounts while an auditor\nadds them all up. "
-        f"{settings.seconds:g} s, {settings.kills} kills, seed {settings.seed}.",
+        "\n[bold]The levels:[/] eleven scripts of interleaved steps, one for each anomaly, at "
+        "every\nisolation level, over TCP. Then what the strictest level costs.",
         highlight=False,
     )
-    screen = _Screen(console, settings, bank)
-    playing = asyncio.create_task(play(settings, bank, screen.say))
+    say = teller_of_times(console)
+    # Like the bank's this directory is no TemporaryDirectory: that one complains if it is lost.
+    directory = Path(tempfile.mkdtemp(prefix="sdkit-demo-levels-"))
     try:
-        return await screen.follow(playing)
+        async with demo_levels.servers(directory) as running:
+            outcome.matrix = await demo_levels.measure(scripts(), running, say)
+            print_matrix(console, outcome.matrix)
+            seconds = min(PRICE_S_MAX, max(PRICE_S_MIN, settings.seconds / 10))
+            outcome.prices = await demo_price.measure(running, seconds, settings.seed, say)
+            print_prices(console, outcome.prices)
     finally:
-        playing.cancel()
-        await asyncio.wait({playing})
-
-
-def _print(console: Console, report: Report, settings: Settings) -> None:
-    verdict = report.verdict
-    table = Table(title="The books", title_justify="left", title_style="bold", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column()
-    lost_answers = verdict.indeterminate.committed + verdict.indeterminate.not_committed
-    for name, value, good in (
-        ("transfers acknowledged", f"{verdict.transfers_acknowledged:,}", None),
-        ("transfers per second", f"{report.transfers_per_second:,.0f}", None),
-        ("commits whose answer was lost", f"{lost_answers}", None),
-        ("    of these, had committed", f"{verdict.indeterminate.committed}", None),
-        ("    of these, had not", f"{verdict.indeterminate.not_committed}", None),
-        ("aborted by a conflict, repeated", f"{verdict.lost_races:,}", None),
-        ("acknowledged and lost", f"{verdict.lost_acknowledged}", not verdict.lost_acknowledged),
-        ("applied twice", f"{verdict.applied_twice}", not verdict.applied_twice),
-        (
-            "half there (accounts that disagree)",
-            f"{verdict.half_applied}",
-            not verdict.half_applied,
-        ),
-        ("audits", f"{verdict.audits:,}", None),
-        ("audits that saw another total", f"{verdict.wrong_audits}", not verdict.wrong_audits),
-        ("total before", f"{verdict.total_before:,}", None),
-        (
-            "total after",
-            f"{verdict.total_after:,}",
-            verdict.total_before == verdict.total_after,
-        ),
-    ):
-        mark = "" if good is None else "[green]ok[/]" if good else "[red]BROKEN[/]"
-        table.add_row(name, value, mark)
-    for number, (start, recovery) in enumerate(
-        zip(report.start_ms, report.recovery_ms, strict=True), start=1
-    ):
-        table.add_row(f"restart {number}, ms (recovery alone)", f"{start:.0f} ({recovery:.0f})", "")
-    console.print(table)
-    for note in report.notes:
-        console.print(f"the server said: {note}", highlight=False)
-    for example in verdict.examples:
-        console.print(f"[red]{example}[/]", highlight=False)
-    if verdict.held:
-        console.print("[green]Held:[/] every acknowledged transfer is there, once and whole.")
-    else:
-        console.print(f"[red]BROKEN.[/] The data is kept in {settings.data}; seed {settings.seed}.")
-    if report.kills:
-        console.print(SIGKILL_PROVES, style="dim", highlight=False)
+        shutil.rmtree(directory, ignore_errors=True)

@@ -5,16 +5,25 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sdkit.cli.anomalies import AnomalyScript, Course
+from sdkit.cli.demo import Outcome
+from sdkit.cli.demo_bank import Report
+from sdkit.cli.demo_levels import Matrix
+from sdkit.cli.demo_price import Price
 from sdkit.host import Host
+from sdkit.scenarios.bank_workload import Indeterminates, Verdict
+from sdkit.store.isolation import ANOMALIES, RULES
 from tests.cli.command import sdkit
 
 WANTED = {
@@ -30,7 +39,23 @@ WANTED = {
     "total_before",
     "total_after",
     "recovery_ms",
+    "anomalies",
+    "price",
 }
+
+PRICE = Price(seconds=1.0, commits=9, waits=2, aborts=1, total_before=100, total_after=100)
+VERDICT = Verdict(
+    transfers_acknowledged=9,
+    lost_acknowledged=0,
+    applied_twice=0,
+    half_applied=0,
+    audits=1,
+    wrong_audits=0,
+    total_before=100,
+    total_after=100,
+    indeterminate=Indeterminates(),
+    lost_races=0,
+)
 
 
 def test_the_demo_prints_one_object_with_everything_in_it() -> None:
@@ -42,6 +67,18 @@ def test_the_demo_prints_one_object_with_everything_in_it() -> None:
     assert found["transfers_acknowledged"] > 0
     assert found["audits"] > 0
     assert set(found["indeterminate"]) == {"committed", "not_committed"}
+
+    # The matrix, as measured; `tests/store/test_anomalies.py` holds it against the code's table.
+    assert list(found["anomalies"]) == list(RULES)
+    for level, row in found["anomalies"].items():
+        assert row == {name: name not in RULES[level].forbids for name in ANOMALIES}
+
+    assert list(found["price"]) == ["locking", "optimistic"]
+    for price in found["price"].values():
+        assert price["commits"] > 0
+        assert price["commits_per_second"] > 0
+        assert {"waits", "aborts"} <= set(price)
+        assert price["total_before"] == price["total_after"]
 
 
 @pytest.mark.slow
@@ -60,6 +97,10 @@ def test_the_demo_for_people_ends_with_its_verdict(tmp_path: Path) -> None:
     done = sdkit("demo", "--seconds", "1", "--kills", "0", "--data", str(tmp_path / "new"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Held: every acknowledged transfer is there, once and whole." in done.stdout
+    for level in ("read uncommitted: 10 of 11", "serializable (optimistic): 0 of 11"):
+        assert f"{level} anomalies seen" in done.stdout
+    assert "As promised by sdkit/store/isolation.py, level by level." in done.stdout
+    assert re.search(r"waits per 100 commits +│ +\d+ │ +\d+ │", done.stdout)
     assert "0:00:0" not in done.stdout, "a progress bar is for a terminal"
     assert "SIGKILL proves" not in done.stdout, "nothing was killed"
     assert (tmp_path / "new").is_dir(), "a directory that was named is kept"
@@ -85,6 +126,40 @@ def test_a_demo_that_is_ended_leaves_no_server_behind(
         assert demo.returncode == 130
     with waiting_for(tmp_path / "data"):
         pass  # the server has let go of its directory
+
+
+def test_a_demo_that_is_ended_in_its_second_part_says_what_is_missing() -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "sdkit.cli.main", "demo", "--seconds", "0.5", "--kills", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stdout is not None
+    while "The levels:" not in (line := demo.stdout.readline()):
+        assert line
+    demo.send_signal(signal.SIGINT)
+    _, errors = demo.communicate(timeout=60)
+    assert "the levels were not measured" in errors
+    assert demo.returncode == 130
+
+
+def test_a_matrix_that_is_not_as_promised_shows_the_run_that_was_not() -> None:
+    script = AnomalyScript.parsed("lost update", "sessions bob\nbob: get x\n    1\n")
+    seen, not_seen = Course(script, {2: "1"}), Course(script, {2: "nothing"})
+    right = Matrix({"read committed": {"lost update": seen}})
+    assert right.surprises == []
+    too_much = Matrix({"repeatable read": {"lost update": seen}})
+    assert too_much.surprises == ["repeatable read: lost update was observed\nbob: get x\n    1"]
+    too_little = Matrix({"read committed": {"lost update": not_seen}})
+    assert too_little.surprises == [
+        "read committed: lost update was not observed\nbob: get x\n    nothing"
+    ]
+    bank = Report(VERDICT, 1.0, 0, [], [])
+    assert Outcome(bank, right, {"locking": PRICE}).held
+    assert not Outcome(bank, too_much, {"locking": PRICE}).held
+    assert not Outcome(bank, right, {"locking": replace(PRICE, total_after=99)}).held
+    assert not Outcome(Report(replace(VERDICT, lost_acknowledged=1), 1.0, 0, [], []), right).held
 
 
 @contextmanager

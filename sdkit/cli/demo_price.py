@@ -1,11 +1,11 @@
 """The price: the third part of ``sdkit demo``: what it costs to be serializable, in both ways.
 
 Both ways forbid every anomaly, so the choice between them is one of price. Locking
-makes people wait: for each other, and now and then in a circle, which aborts one of
-them. Optimism makes nobody wait to read, and aborts more: whoever lost has worked for
-nothing and begins again. Here as many clients as can be useful move money between a
-few accounts, so that they are in each other's way all the time, and the servers
-count: commits, waits, aborts.
+makes readers and writers wait for each other; two that have read the same account and
+both want to change it wait in a circle, and one of them is aborted. Optimism lets
+nobody wait to read, and finds out later: whoever lost has worked for nothing and
+begins again. Here eight clients move money between ten accounts, so that they are in
+each other's way all the time, and the servers count waits and aborts.
 
 How much either costs depends on the work. Among many accounts they would seldom
 meet, and both would be cheap.
@@ -162,8 +162,8 @@ def print_prices(console: Console, prices: dict[Serializable, Price]) -> None:
     console.print(table)
     if all(price.held for price in found):
         console.print(
-            "[green]Held:[/] no transfer overwrote another. Locking waits more; optimism does work "
-            "that\nit throws away. Which is cheaper depends on how often transactions meet.",
+            "[green]Held:[/] no transfer overwrote another. What that costs depends on how often "
+            "they meet.",
             highlight=False,
         )
     else:

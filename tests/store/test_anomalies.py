@@ -53,6 +53,12 @@ def test_each_anomaly_has_its_script_and_there_is_no_other() -> None:
     assert [each.anomaly for each in SCRIPTS] == list(ANOMALIES)
 
 
+def test_the_script_on_the_page_is_the_one_that_is_run() -> None:
+    shown = (Path(__file__).parents[2] / "docs" / "store.md").read_text(encoding="utf-8")
+    script = files("sdkit.store") / "anomalies" / file_name("lost update")
+    assert f"```text\n{script.read_text(encoding='utf-8')}```" in shown
+
+
 async def observed(
     isolation: Isolation, store: Store, open_store: Callable[[], Awaitable[Store]] | None = None
 ) -> list[str]:

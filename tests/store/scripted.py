@@ -19,7 +19,8 @@ from sdkit.script import transcript
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
-from sdkit.store import Store, StoreClient, StoreEngine, StoreServer, StoreServerConfig
+from sdkit.store import Store, StoreClient, StoreConfig, StoreEngine, StoreServer, StoreServerConfig
+from sdkit.store.config import Serializable
 from sdkit.store.database import Database
 
 SLOWNESS: Final = 10_000.0  # a sync takes a second
@@ -55,11 +56,15 @@ Opened = Callable[[], AbstractAsyncContextManager[ScriptedStore]]
 
 @asynccontextmanager
 async def embedded(
-    database: type[Database] = Database, subject: type[ScriptedStore] = ScriptedStore
+    database: type[Database] = Database,
+    subject: type[ScriptedStore] = ScriptedStore,
+    *,
+    serializable: Serializable = "optimistic",
 ) -> AsyncIterator[ScriptedStore]:
     """A store in this process."""
     disk = SimulatedDisk()
-    async with StoreEngine(SimulatedHost("db", disk), database=database) as store:
+    config = StoreConfig(serializable=serializable)
+    async with StoreEngine(SimulatedHost("db", disk), config, database=database) as store:
 
         async def open_store() -> Store:
             return store
@@ -72,11 +77,12 @@ async def embedded(
 
 
 @asynccontextmanager
-async def over_tcp() -> AsyncIterator[ScriptedStore]:
+async def over_tcp(*, serializable: Serializable = "optimistic") -> AsyncIterator[ScriptedStore]:
     """A store behind a socket, and a connection for each session."""
     disk = SimulatedDisk()
     host = SimulatedHost("db", disk)
-    async with StoreServer(host, StoreServerConfig()) as server, AsyncExitStack() as clients:
+    config = StoreServerConfig(serializable=serializable)
+    async with StoreServer(host, config) as server, AsyncExitStack() as clients:
 
         async def open_store() -> Store:
             return await clients.enter_async_context(StoreClient(*server.address))

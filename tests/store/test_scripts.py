@@ -12,8 +12,16 @@ from pathlib import Path
 import pytest
 
 from sdkit.script import ScriptError, check, difference
+from sdkit.store.config import Serializable
 from sdkit.store.database import Database
-from sdkit.without.isolation import GivesLocksToTheLatecomer
+from sdkit.without.isolation import (
+    CommitsWithoutALook,
+    GivesLocksToTheLatecomer,
+    GivesReadLocksUpAtOnce,
+    LetsEverybodyWrite,
+    LocksNoRanges,
+    UpgradesStandInLine,
+)
 from sdkit.without.store import (
     LosesUpdates,
     NeverLooksForDeadlocks,
@@ -34,19 +42,27 @@ SCRIPTS = sorted((HERE / "scripts").glob("*.txt"))
 Golden = Callable[[Path, Callable[[str, str], str]], None]
 
 
+def kind_of(path: Path) -> Serializable:
+    """The scripts about locking begin with that word."""
+    return "locking" if path.stem.startswith("locking") else "optimistic"
+
+
 def script(name: str) -> Path:
     return HERE / "scripts" / f"{name}.txt"
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_the_store_answers_as_the_script_says(path: Path, golden: Golden) -> None:
-    golden(path, play(embedded))
+    golden(path, play(partial(embedded, serializable=kind_of(path))))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_over_tcp_the_same_script_has_the_same_answers(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    here, there = play(embedded)(text, path.name), play(over_tcp)(text, path.name)
+    here, there = (
+        play(partial(where, serializable=kind_of(path)))(text, path.name)
+        for where in (embedded, over_tcp)
+    )
     assert difference(here, there, path.name) == ""
 
 
@@ -104,11 +120,17 @@ def test_a_step_that_cannot_be_is_refused_at_its_line(step: str, why: str) -> No
         ("savepoints", ForgetsSavepoints),
         ("vacuum", VacuumsWhatIsStillRead),
         ("read_only", WritesThoughReadOnly),
+        ("read_uncommitted", LetsEverybodyWrite),
+        ("serializable_optimistic", CommitsWithoutALook),
+        ("locking_readers", GivesReadLocksUpAtOnce),
+        ("locking_ranges", LocksNoRanges),
+        ("locking_upgrade", UpgradesStandInLine),
     ],
 )
 def test_a_store_without_the_rule_fails_its_script(name: str, wrong: type[Database]) -> None:
     with pytest.raises((ScriptError, AssertionError), match="the transcript differs"):
-        check(script(name), play(partial(embedded, wrong)))
+        kind = kind_of(script(name))
+        check(script(name), play(partial(embedded, wrong, serializable=kind)))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
 """Two transactions on one balance: what the second reading shows depends on the level.
 
-python examples/store_isolation.py
+The first one reads the balance, 100. The second one sets it to 200 and commits. Then the
+first one reads again: at repeatable read still 100, because it keeps to the state in which
+it began; at read committed 200, because each statement reads what is committed by then.
+
+    python examples/store_isolation.py
 """
 
 import asyncio

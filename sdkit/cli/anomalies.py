@@ -59,8 +59,12 @@ class AnomalyScript:
 
     @classmethod
     def parsed(cls, anomaly: str, text: str) -> Self:
-        """Raises `ScriptError` for the first line that is not understood."""
-        return cls(anomaly, parse(text, anomaly), _expected(text))
+        """Raises `ScriptError` if a line is not understood, or no answer says what to look for."""
+        steps = parse(text, anomaly)
+        expected = _expected(text, {step.line for step in steps})
+        if not expected:
+            raise ScriptError(anomaly, steps[-1].line, "expected an answer below some step")
+        return cls(anomaly, steps, expected)
 
 
 @dataclass
@@ -179,16 +183,16 @@ class _AtWork:
         return ScriptError(self._course.script.anomaly, step.line, problem)
 
 
-def _expected(text: str) -> dict[int, str]:
+def _expected(text: str, steps: set[int]) -> dict[int, str]:
     """By the line of a step: the answer below it, if there is one."""
-    expected: dict[int, str] = {}
+    answers: dict[int, list[str]] = {}
     step = 0
     for number, line in enumerate(text.splitlines(), start=1):
-        if is_answer(line):
-            expected[step] = "\n".join([*expected.get(step, "").splitlines(), line.strip()])
-        else:
+        if number in steps:
             step = number
-    return expected
+        elif is_answer(line):
+            answers.setdefault(step, []).append(line.strip())
+    return {step: "\n".join(lines) for step, lines in answers.items()}
 
 
 def _without_position(step: Step, answer: str) -> str:

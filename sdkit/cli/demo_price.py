@@ -162,8 +162,8 @@ def print_prices(console: Console, prices: dict[Serializable, Price]) -> None:
     console.print(table)
     if all(price.held for price in found):
         console.print(
-            "[green]Held:[/] no transfer overwrote another. What that costs depends on how often "
-            "they meet.",
+            "[green]Held:[/] no transfer overwrote another. "
+            "The price depends on how often they meet.",
             highlight=False,
         )
     else:

@@ -206,6 +206,11 @@ def test_who_is_never_answered_has_shown_nothing() -> None:
     assert str(course).endswith("bob: put x 2\n    waits, to the end")
 
 
+def test_a_script_without_an_answer_would_always_be_fulfilled_and_is_refused() -> None:
+    with pytest.raises(ScriptError, match="bad:2: expected an answer below some step"):
+        AnomalyScript.parsed("bad", "sessions alice\nalice: begin\n")
+
+
 @pytest.mark.parametrize(
     ("steps", "problem"),
     [
@@ -217,5 +222,5 @@ def test_who_is_never_answered_has_shown_nothing() -> None:
 )
 def test_a_script_that_cannot_be_run_is_an_error_and_no_verdict(steps: str, problem: str) -> None:
     with pytest.raises(ScriptError) as raised:
-        simulate(played(f"sessions setup alice\n{steps}\n"))
+        simulate(played(f"sessions setup alice\n{steps}\n    ok\n"))
     assert str(raised.value).startswith(problem)

@@ -12,6 +12,9 @@ Read in this order
     demo            ``sdkit demo``: its three parts
     demo_bank       nothing is lost, on real processes, with real kills
     store_sessions  several people at one store, with a transaction each
+    store_words     how bytes, versions and transactions are typed and shown
+    conversation    what people type at such sessions, and how it is answered, as lines
+    shell           ``sdkit shell store://HOST:PORT``: the terminal around that
     anomalies       each a script of such sessions: observed at a level, or not
     demo_levels     all of them at all levels, over TCP: the matrix
     demo_price      serializable by locking, and without waiting: what each costs

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import sdkit
-from sdkit.cli import check, demo, journal, metrics, serve, sim
+from sdkit.cli import check, demo, journal, metrics, serve, shell, sim
 from sdkit.errors import SdkitError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("demo")(demo.demo)
 app.add_typer(serve.app, name="serve")
 app.command("journal")(journal.journal)
 app.command("metrics")(metrics.metrics)
+app.command("shell")(shell.shell)
 app.command("sim")(sim.sim)
 
 

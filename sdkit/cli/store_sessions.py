@@ -4,12 +4,13 @@
     alice: get KEY | get_for_update KEY | put KEY VALUE | delete KEY | scan [START END]
     alice: savepoint | undo | keep
     alice: commit | rollback
-    alice: versions KEY | transactions
+    alice: versions KEY | transactions | locks
     time: passes 10s            (whole seconds)
 
 LEVEL is one of `sdkit.store.interface.Isolation`; without one, the subject's default.
-Any session can look (`versions`, `transactions`) and let time pass; a session of that
-name of its own reads best.
+Keys and values are words, or quoted; ``\\xff`` in quotes is a byte, and '' nothing.
+Any session can look (`versions`, `transactions`, `locks`) and let time pass; a session
+of that name of its own reads best.
 
 It is the subject of golden scripts (`sdkit.script`) about a store, of the anomaly
 scripts (`sdkit.cli.anomalies`), and of whoever types the same words by hand.
@@ -25,6 +26,8 @@ Things to notice
     3. A store that neither answers a step nor says that it waits is given up after
        `LOOKS_MAX` looks. The step is then neither answered nor waiting, which a
        runner of scripts refuses by name.
+    4. What is typed is refused before anything is done, and the refusal says what is
+       close to it (`USAGE`).
 """
 
 from __future__ import annotations
@@ -33,15 +36,34 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
-from itertools import starmap
+from difflib import get_close_matches
 from typing import Any, Final
 
+from sdkit.cli.store_words import describe, describe_locks, describe_version, meant, shown
 from sdkit.errors import Aborted, SdkitError
 from sdkit.script import Answer, Refused
-from sdkit.store import Isolation, Store, Transaction, TransactionInfo, VersionInfo
+from sdkit.store import Isolation, Store, Transaction, TransactionInfo
 
 LOOK_S: Final = 0.001  # between two looks, if no step ends meanwhile
 LOOKS_MAX: Final = 30_000
+USAGE: Final = {
+    "begin": "[LEVEL] [read-only]",
+    "get": "KEY",
+    "get_for_update": "KEY",
+    "put": "KEY VALUE",
+    "delete": "KEY",
+    "scan": "[START END]",
+    "savepoint": "",
+    "undo": "",
+    "keep": "",
+    "commit": "",
+    "rollback": "",
+    "versions": "KEY",
+    "transactions": "",
+    "locks": "",
+    "passes": "10s",
+}
+WITHOUT_A_TRANSACTION: Final = ("versions", "transactions", "locks", "passes")
 
 
 @dataclass(slots=True)
@@ -85,6 +107,9 @@ class StoreSubject:
         self._sessions: dict[str, Session] = {}
         self._told: list[Answer] = []
         self._waiting: list[str] = []
+        self._infos: dict[int, TransactionInfo] = {}  # as of the last look
+        self.heard: Final = asyncio.Event()
+        """Set at each answer; whoever listens between two steps clears it."""
 
     async def start(self, session: str, command: str, arguments: Sequence[str]) -> None:
         """See `sdkit.script.Subject.start`. Raises `Refused`; nothing was done then."""
@@ -106,6 +131,17 @@ class StoreSubject:
         """See `sdkit.script.Subject.waiting`."""
         return self._waiting
 
+    def open_sessions(self) -> list[str]:
+        """Who has a transaction open, in order of their first step."""
+        return [it.name for it in self._sessions.values() if it.is_open]
+
+    def ahead_of(self, session: str) -> list[str]:
+        """For whom it waits, as of the last step: who holds what it wants, then who asked first."""
+        current = self._sessions[session].current
+        info = self._infos.get(current.id) if current is not None else None
+        names = self._names()
+        return [names.get(each, f"transaction {each}") for each in info.waits_for] if info else []
+
     async def close(self) -> None:
         """Give up the steps under way, and roll back what is open."""
         tasks = [it.task for it in self._sessions.values() if it.task is not None]
@@ -124,6 +160,7 @@ class StoreSubject:
             text = f"{error.code}: {error.message}"
             it.is_open = it.is_open and not isinstance(error, Aborted)
         self._told.append(Answer(it.name, text))
+        self.heard.set()
 
     async def _settle(self) -> None:
         """Come back when every step under way is done, or waits because the store says so."""
@@ -138,9 +175,13 @@ class StoreSubject:
             if not under_way:
                 self._waiting = []
                 return
-            states = {info.id: info.state for info in await self._watched.transactions()}
+            try:
+                self._infos = {info.id: info for info in await self._watched.transactions()}
+            except SdkitError:  # those who are under way are about to hear of it, too
+                await asyncio.sleep(LOOK_S)
+                continue
             # Whoever has come to an end during that question may have woken somebody: look again.
-            self._waiting = [it.name for it in self._under_way() if self._waits(it, states)]
+            self._waiting = [it.name for it in self._under_way() if self._waits(it)]
             if len(self._waiting) == len(under_way):
                 return
 
@@ -151,9 +192,9 @@ class StoreSubject:
                 it.task = None
         return [it for it in self._sessions.values() if it.task is not None]
 
-    def _waits(self, it: Session, states: dict[int, str]) -> bool:
-        state = states.get(it.current.id) if it.current is not None else None
-        return state is not None and self.is_waiting(state)
+    def _waits(self, it: Session) -> bool:
+        info = self._infos.get(it.current.id) if it.current is not None else None
+        return info is not None and self.is_waiting(info.state)
 
     def is_waiting(self, state: str) -> bool:
         """Does a transaction in this state (`TransactionInfo.state`) wait for another one?"""
@@ -167,19 +208,38 @@ class StoreSubject:
             case ["begin", *options]:
                 return _begin(it, options, self._default)
             case ["versions", key]:
-                return _versions(it.store, key.encode())
+                return _versions(it.store, meant(key))
             case ["transactions"]:
-                return self._transactions()
+                return self._described(describe)
+            case ["locks"]:
+                return self._described(describe_locks)
             case ["passes", time] if time.removesuffix("s").isdecimal():
                 return _passes(int(time.removesuffix("s")))
+        check_command(command)
+        if command in WITHOUT_A_TRANSACTION:
+            raise _unlike(command)
         if it.current is None and not it.is_open:
             raise Refused(f"{it.name} has no transaction for {command!r}; expected begin")
         return _statement(it, command, arguments)
 
-    async def _transactions(self) -> str:
-        names = {it.current.id: it.name for it in self._sessions.values() if it.current is not None}
-        infos = await self._watched.transactions()
-        return "\n".join(describe(info, names.get(info.id, "another")) for info in infos)
+    async def _described(
+        self, describe_one: Callable[[TransactionInfo, dict[int, str]], str]
+    ) -> str:
+        names = self._names()
+        described = [describe_one(info, names) for info in await self._watched.transactions()]
+        return "\n".join(filter(None, described)) or "nothing"
+
+    def _names(self) -> dict[int, str]:
+        return {it.current.id: it.name for it in self._sessions.values() if it.current is not None}
+
+
+def check_command(command: str, *others: str) -> None:
+    """Refuse what is none of `USAGE`, nor of ``others``, and say what is close to it."""
+    known = [*USAGE, *others]
+    if command not in known:
+        near = get_close_matches(command, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+        raise Refused(f"no command {command!r}; {hint}")
 
 
 class Undo(Exception):
@@ -193,7 +253,9 @@ def _begin(it: Session, options: list[str], default: Isolation) -> Coroutine[Any
     it.read_only = options[-1:] == ["read-only"]
     level = " ".join(options[: len(options) - it.read_only]) or default
     if level not in list(Isolation):
-        raise Refused(f"no level {level!r}; expected {' or '.join(Isolation)}")
+        near = get_close_matches(level, list(Isolation), 1)
+        hint = f"did you mean {near[0]}?" if near else f"expected {' or '.join(Isolation)}"
+        raise Refused(f"no level {level!r}; {hint}")
     it.isolation = Isolation(level)
     it.is_open, it.current, it.savepoints = True, None, []
     return _done(asyncio.sleep(0))
@@ -201,7 +263,7 @@ def _begin(it: Session, options: list[str], default: Isolation) -> Coroutine[Any
 
 def _statement(it: Session, command: str, arguments: Sequence[str]) -> Coroutine[Any, Any, str]:
     """A statement of the session's transaction."""
-    match [command, *(word.encode() for word in arguments)]:
+    match [command, *map(meant, arguments)]:
         case ["get", bytes(key)]:
             return _value_of(it.transaction.get(key))
         case ["get_for_update", bytes(key)]:
@@ -223,9 +285,13 @@ def _statement(it: Session, command: str, arguments: Sequence[str]) -> Coroutine
             return _commit(it)
         case ["rollback"]:
             return _rollback(it)
-    raise Refused(
-        f"no command {' '.join([command, *arguments])!r}; see sdkit/cli/store_sessions.py"
-    )
+    if command in ("undo", "keep"):
+        raise Refused(f"{it.name} has no savepoint to {command}; expected savepoint")
+    raise _unlike(command)
+
+
+def _unlike(command: str) -> Refused:
+    return Refused(f"expected '{f'{command} {USAGE[command]}'.strip()}'")
 
 
 async def _done(call: Awaitable[None]) -> str:
@@ -241,11 +307,6 @@ async def _value_of(call: Awaitable[bytes | None]) -> str:
 async def _scan(transaction: Transaction, start: bytes, end: bytes | None) -> str:
     rows = [row async for row in transaction.scan(start, end)]
     return "\n".join(f"{shown(key)} {shown(value)}" for key, value in rows) or "nothing"
-
-
-def shown(value: bytes) -> str:
-    """Bytes as text; what is no text is escaped, and nothing is shown as two quotes."""
-    return value.decode(errors="backslashreplace") or "''"
 
 
 async def _leave(block: AbstractAsyncContextManager[None], error: Undo | None) -> str:
@@ -273,32 +334,3 @@ async def _passes(seconds: int) -> str:
 
 async def _versions(store: Store, key: bytes) -> str:
     return "\n".join(map(describe_version, await store.versions(key))) or "nothing"
-
-
-def describe_version(info: VersionInfo) -> str:
-    """One version of a key, in a line."""
-    value = "deleted" if info.value is None else shown(info.value)
-    if info.position is None:
-        return f"transaction {info.transaction}, not visible: {value}"
-    return f"commit {info.position}: {value}"
-
-
-def describe(info: TransactionInfo, name: str) -> str:
-    """An open transaction of the session ``name``, in a line."""
-    parts = [info.state]
-    if info.waits_for_key is not None:
-        ahead = ", ".join(map(str, info.waits_for))
-        parts = [f"waiting for {shown(info.waits_for_key)} behind {ahead}"]
-    if info.locks:
-        parts.append(f"holds {', '.join(map(shown, info.locks))}")
-    if info.snapshot is not None:
-        parts.append(f"reads at {info.snapshot}")
-    if info.reads:
-        parts.append(f"has read {', '.join(starmap(_range, info.reads))}")
-    return f"{info.id} ({name}): {'; '.join(parts)}"
-
-
-def _range(start: bytes, end: bytes | None) -> str:
-    if end == start + b"\0":
-        return shown(start)
-    return f"{shown(start)} to {'the end' if end is None else shown(end)}"

@@ -37,8 +37,8 @@ itself; one file tells one order.
 """
 
 from .golden import check
-from .parsing import ScriptError, Step, parse
-from .running import Answer, Refused, Subject, difference, transcript
+from .parsing import ScriptError, Step, is_answer, parse
+from .running import Answer, Refused, Subject, answer_lines, difference, transcript
 
 __all__ = [
     "Answer",
@@ -46,8 +46,10 @@ __all__ = [
     "ScriptError",
     "Step",
     "Subject",
+    "answer_lines",
     "check",
     "difference",
+    "is_answer",
     "parse",
     "transcript",
 ]

@@ -100,16 +100,13 @@ class _Run:
 
     def _answers(self, session: str) -> str:
         """Write down who was told what; what is wrong with it, if anything is."""
-        own, others, problem = [], [], ""
-        for answer in self._subject.answers():
+        problem = ""
+        answers = self._subject.answers()
+        for answer in answers:
             if answer.session not in self.asked:
                 problem = problem or f"{answer.session} was answered and had asked nothing"
             self.asked.discard(answer.session)
-            first, *more = [line.rstrip() or EMPTY for line in answer.text.splitlines()] or [EMPTY]
-            if answer.session == session:
-                own += [f"    {line}" for line in [first, *more]]
-            else:
-                others += [f"    {answer.session}: {first}", *(f"        {line}" for line in more)]
+        own, others = answer_lines(answers, session)
         if session in self.asked and session in self._subject.waiting():
             own = ["    waits"]
         self.lines.extend(own + others)
@@ -137,6 +134,18 @@ class _Run:
             transcript=self.transcript(),
             difference=difference(expected, "\n".join(self.lines), self._name),
         )
+
+
+def answer_lines(answers: Sequence[Answer], session: str | None) -> tuple[list[str], list[str]]:
+    """The lines of a transcript: what ``session`` was answered, and what the others were."""
+    own, others = [], []
+    for answer in answers:
+        first, *more = [line.rstrip() or EMPTY for line in answer.text.splitlines()] or [EMPTY]
+        if answer.session == session:
+            own += [f"    {line}" for line in [first, *more]]
+        else:
+            others += [f"    {answer.session}: {first}", *(f"        {line}" for line in more)]
+    return own, others
 
 
 def difference(expected: str, actual: str, name: str) -> str:

@@ -92,12 +92,12 @@ def test_a_store_that_wakes_in_the_wrong_order_fails_with_the_difference() -> No
     ("step", "why"),
     [
         ("get x", "alice has no transaction for 'get'; expected begin"),
-        ("begin serial", "no level 'serial'; expected read uncommitted or read committed or "),
+        ("begin serial", "no level 'serial'; did you mean serializable?"),
         ("begin\nalice: begin", "alice has a transaction open; expected commit or rollback"),
-        ("begin\nalice: fly x", "no command 'fly x'"),
-        ("begin\nalice: put x", "no command 'put x'"),
-        ("begin\nalice: undo", "no command 'undo'"),
-        ("passes -1s", "alice has no transaction for 'passes'"),
+        ("begin\nalice: fly x", "no command 'fly'; there are: begin, get"),
+        ("begin\nalice: put x", "expected 'put KEY VALUE'"),
+        ("begin\nalice: undo", "alice has no savepoint to undo; expected savepoint"),
+        ("passes -1s", "expected 'passes 10s'"),
     ],
 )
 def test_a_step_that_cannot_be_is_refused_at_its_line(step: str, why: str) -> None:

@@ -8,6 +8,10 @@ output ``...`` stands for anything within a line, and a line of its own that is
 only ``...`` for any number of lines. A block opened with ```` ```console no-run ````
 is shown only; so is a page's right to have one long example that CI runs elsewhere.
 
+A ```` ```session ```` block is what somebody types at ``sdkit shell`` and the answers; one
+opened with ```` ```session locking ```` at ``sdkit shell --serializable locking``. Each is
+a store of its own, in virtual time.
+
 A ```` ```python ```` block of a page runs as a program, each in a process of its own
 (blocks that say ``no-run`` are shown only).
 """
@@ -21,13 +25,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdkit.store import StoreServerConfig
+from tests.cli.typed import answers
+
 ROOT = Path(__file__).parent.parent
-FENCE = re.compile(r"^```(console|python)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(console|python|session)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass
 class Block:
     language: str
+    options: str
     text: str
     line: int
 
@@ -41,7 +49,7 @@ class Step:
 def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     return [
-        Block(match[1], match[3], text[: match.start()].count("\n") + 1)
+        Block(match[1], match[2].strip(), match[3], text[: match.start()].count("\n") + 1)
         for match in FENCE.finditer(text)
         if "no-run" not in match[2]
     ]
@@ -71,16 +79,29 @@ def run_page(page: Path, directory: Path) -> None:
             done = shell([sys.executable, "-c", block.text], directory)
             assert done.returncode == 0, f"{page.name}:{block.line}\n{done.stdout}"
             continue
+        if block.language == "session":
+            check(
+                f"{page.name}:{block.line}", block.text, answers(block.text, CONFIGS[block.options])
+            )
+            continue
         for step in steps(block):
             done = shell(["bash", "-c", step.command], directory)
-            got = [line.rstrip() for line in done.stdout.rstrip("\n").split("\n")]
-            wanted = [line.rstrip() for line in step.expected] or [""]
-            assert re.fullmatch(pattern(wanted), "\n".join(got) + "\n"), (
-                f"{page.name}:{block.line}: $ {step.command}\n--- the page says\n"
-                + "\n".join(wanted)
-                + "\n--- the command says\n"
-                + "\n".join(got)
-            )
+            expected = "\n".join(step.expected)
+            check(f"{page.name}:{block.line}: $ {step.command}", expected, done.stdout)
+
+
+CONFIGS = {
+    "": StoreServerConfig(),
+    "locking": StoreServerConfig(serializable="locking"),
+}
+
+
+def check(where: str, expected: str, output: str) -> None:
+    got = [line.rstrip() for line in output.rstrip("\n").split("\n")]
+    wanted = [line.rstrip() for line in expected.rstrip("\n").split("\n")]
+    assert re.fullmatch(pattern(wanted), "\n".join(got) + "\n"), "\n".join(
+        [where, "--- the page says", *wanted, "--- the command says", *got]
+    )
 
 
 def shell(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:

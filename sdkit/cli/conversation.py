@@ -40,7 +40,7 @@ HELP: Final = f"""\
     NAME:             from now on NAME speaks
     begin [LEVEL] [read-only]
                       LEVEL is {", ".join(Isolation)};
-                      without one, {Isolation.REPEATABLE_READ}
+                      without one, {Isolation.REPEATABLE_READ} (or see --isolation)
     get KEY | get_for_update KEY | put KEY VALUE | delete KEY
     scan [START END]  the keys from START up to END, which is excluded
     savepoint         begins a part that can be undone alone, by undo; or keep it

@@ -45,7 +45,8 @@ from sdkit.cli.store_sessions import StoreSubject
 from sdkit.errors import InvalidArgument
 from sdkit.host import Host, running_on
 from sdkit.script import Refused, is_answer
-from sdkit.store import Store, StoreClient, StoreServer, StoreServerConfig
+from sdkit.store import Isolation, Store, StoreClient, StoreServer, StoreServerConfig
+from sdkit.store.isolation import level_of
 
 SCHEME: Final = "store"
 HOUR_S: Final = 3600.0
@@ -60,6 +61,9 @@ def shell(
             show_default=False,
         ),
     ] = None,
+    isolation: Annotated[
+        str, typer.Option(help="The level of a `begin` that names none.", metavar="LEVEL")
+    ] = Isolation.REPEATABLE_READ,
     serializable: Annotated[
         str | None,
         typer.Option(
@@ -76,6 +80,7 @@ def shell(
     ] = None,
 ) -> None:
     """Type transactions of several sessions at a store, and see who waits for whom."""
+    level = level_of(isolation)
     opened: AbstractAsyncContextManager[Store]
     if address is None:
         if secret is not None or secret_file is not None:
@@ -90,7 +95,7 @@ def shell(
         opened = StoreClient(host, port, secret=chosen_secret(secret, secret_file), timeout_s=None)
         where = f"{SCHEME}://{host}:{port}"
     terminal: Terminal = Typed() if sys.stdin.isatty() else Piped()
-    with Talk(opened, terminal) as talk:
+    with Talk(opened, terminal, level) as talk:
         terminal.greet(f"{where}; help says what can be typed")
         while not talk.conversation.is_over:
             try:
@@ -142,12 +147,18 @@ class Talk:
     Args:
         opened: the store, while the conversation goes on.
         terminal: is told what is answered between two lines.
+        isolation: the level of a `begin` that names none.
     """
 
     conversation: Conversation
 
-    def __init__(self, opened: AbstractAsyncContextManager[Store], terminal: Terminal) -> None:
-        self._opened, self._terminal = opened, terminal
+    def __init__(
+        self,
+        opened: AbstractAsyncContextManager[Store],
+        terminal: Terminal,
+        isolation: Isolation = Isolation.REPEATABLE_READ,
+    ) -> None:
+        self._opened, self._terminal, self._isolation = opened, terminal, isolation
         self._begun: Future[None] = Future()
         self._left_open: list[str] = []
         self._turn = asyncio.Lock()  # a line's, or that of an answer that comes between two
@@ -196,7 +207,7 @@ class Talk:
         """What the thread does: keep the store open until this is cancelled, and listen."""
         try:
             async with self._opened as store:
-                subject = StoreSubject(store, partial(_given, store))
+                subject = StoreSubject(store, partial(_given, store), default=self._isolation)
                 self.conversation = Conversation(subject)
                 self._begun.set_result(None)
                 try:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdkit.cli.conversation import HELP, Conversation
+from sdkit.cli.conversation import HELP
 from sdkit.cli.shell import Talk, parse_store
-from sdkit.cli.store_sessions import USAGE, StoreSubject
+from sdkit.cli.store_sessions import USAGE
 from sdkit.cli.store_words import meant, shown
 from sdkit.errors import InvalidArgument
 from sdkit.script import Refused, parse
@@ -27,36 +29,9 @@ from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.store import Store, StoreClient, StoreConfig, StoreEngine, StoreServer, StoreServerConfig
+from tests.cli.typed import answers, conversation, typed
 
 SCRIPTS = Path(__file__).parent.parent / "store" / "scripts"
-
-
-def answers(text: str, config: StoreServerConfig | None = None) -> str:
-    """What comes out when these lines are typed at a server in virtual time, lines included."""
-
-    async def main() -> str:
-        async with (
-            StoreServer(SimulatedHost("db"), config or StoreServerConfig()) as server,
-            StoreClient(*server.address) as store,
-        ):
-            return "\n".join(await typed(conversation(store), text)) + "\n"
-
-    return run(main())
-
-
-def conversation(store: Store) -> Conversation:
-    async def given_store() -> Store:
-        return store
-
-    return Conversation(StoreSubject(store, given_store))
-
-
-async def typed(talk: Conversation, text: str) -> list[str]:
-    lines: list[str] = []
-    for line in text.strip("\n").splitlines():
-        if not line.startswith("    "):
-            lines += [line, *await talk.take(line)]
-    return lines
 
 
 # ── the language ─────────────────────────────────────────────────────────────
@@ -321,6 +296,14 @@ def test_lines_from_a_pipe_come_out_as_a_transcript_and_a_mistake_ends_it() -> N
     assert done.returncode == 2
 
 
+def test_a_script_of_an_anomaly_can_be_told_to_the_shell_at_a_level() -> None:
+    text = (files("sdkit.store") / "anomalies" / "non_repeatable_read.txt").read_text()
+    repeatable = shell(lines=text).stdout
+    committed = shell("--isolation", "read committed", lines=text).stdout
+    assert committed.count("alice: get balance\n    200\n") == 1
+    assert repeatable == committed.replace("balance\n    200\n", "balance\n    100\n")
+
+
 def test_where_nobody_listens_the_shell_says_so() -> None:
     done = shell("store://127.0.0.1:1")
     assert done.returncode == 2
@@ -347,6 +330,7 @@ def at_a_terminal() -> Iterator[tuple[subprocess.Popen[bytes], int, Callable[[st
     def until(text: str) -> str:
         nonlocal seen
         while text not in seen:
+            assert select.select([ours], [], [], 30.0)[0], f"no {text!r} in {seen!r}"
             try:
                 got = os.read(ours, 4096).decode()
             except OSError:  # the other end is closed
@@ -382,6 +366,10 @@ def test_ctrl_c_ends_the_shell_and_rolls_back_what_is_open() -> None:
         until("ok")
         until("ok")
         until("alice> ")
+        # A signal that comes after the prompt and before readline waits for a key is seen at
+        # the next key. People press Ctrl-C again.
         process.send_signal(signal.SIGINT)
+        while not select.select([terminal], [], [], 2.0)[0]:
+            process.send_signal(signal.SIGINT)
         until("# rolled back: alice")
         assert process.wait(30) == 128 + signal.SIGINT

@@ -139,7 +139,7 @@ class StoreSubject:
         """For whom it waits, as of the last step: who holds what it wants, then who asked first."""
         current = self._sessions[session].current
         info = self._infos.get(current.id) if current is not None else None
-        names = self._names()
+        names = self.names()
         return [names.get(each, f"transaction {each}") for each in info.waits_for] if info else []
 
     async def close(self) -> None:
@@ -225,11 +225,12 @@ class StoreSubject:
     async def _described(
         self, describe_one: Callable[[TransactionInfo, dict[int, str]], str]
     ) -> str:
-        names = self._names()
+        names = self.names()
         described = [describe_one(info, names) for info in await self._watched.transactions()]
         return "\n".join(filter(None, described)) or "nothing"
 
-    def _names(self) -> dict[int, str]:
+    def names(self) -> dict[int, str]:
+        """The sessions by the numbers of their transactions."""
         return {it.current.id: it.name for it in self._sessions.values() if it.current is not None}
 
 

@@ -29,11 +29,12 @@ import shlex
 from dataclasses import dataclass
 from typing import Final
 
-from sdkit.cli.store_sessions import USAGE, StoreSubject, check_command
+from sdkit.cli.store_sessions import USAGE, WITHOUT_A_TRANSACTION, StoreSubject, check_command
 from sdkit.script import Refused, answer_lines, is_answer
 from sdkit.store import Isolation
 
 FIRST: Final = "alice"  # speaks until somebody is named
+NOBODY: Final = ""  # a session that looks around, also for those who wait
 OWN: Final = ("help", "quit")  # commands beside the subject's
 HELP: Final = f"""\
     NAME: COMMAND     a step of the session NAME; who was named last speaks on
@@ -114,12 +115,13 @@ class Conversation:
                 return []
         return await self._step(line.session, *line.words)
 
-    async def _step(self, session: str, command: str, *arguments: str) -> list[str]:
+    async def _step(self, speaker: str, command: str, *arguments: str) -> list[str]:
+        check_command(command, *OWN)
+        session = NOBODY if command in WITHOUT_A_TRANSACTION else speaker
         if session in self._asked:
             raise Refused(f"{session} still {self._waits(session)} and cannot be asked")
-        check_command(command, *OWN)
         await self._subject.start(session, command, arguments)
-        self.speaker = session
+        self.speaker = speaker
         self._asked.add(session)
         return self.news(session)
 

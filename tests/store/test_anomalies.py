@@ -217,7 +217,7 @@ def test_a_script_without_an_answer_would_always_be_fulfilled_and_is_refused() -
         ("setup: put x 1", "bad:2: setup has no transaction for 'put'; expected begin"),
         ("setup: begin\nsetup: put '' 1", "bad:3: invalid_argument: "),
         ("alice: begin\nalice: put x 1\nsetup: begin\nsetup: put x 2", "bad:5: setup waits"),
-        ("alice: fly", "bad:2: alice has no transaction for 'fly'; expected begin"),
+        ("alice: fly", "bad:2: no command 'fly'; there are: "),
     ],
 )
 def test_a_script_that_cannot_be_run_is_an_error_and_no_verdict(steps: str, problem: str) -> None:

@@ -4,8 +4,10 @@
         ok
     alice> put x 1
         ok
-    alice> bob: get x
-        nothing
+    alice> bob: begin
+        ok
+    bob> put x 2
+        waits for alice
 
 `sdkit.cli.conversation` has the language and `sdkit.cli.store_sessions` the commands;
 this is the terminal around them. Without an address there is a store of its own, in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -20,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdkit.cli.conversation import HELP
-from sdkit.cli.shell import Talk, parse_store
+from sdkit.cli.shell import Talk, Typed, parse_store
 from sdkit.cli.store_sessions import USAGE
 from sdkit.cli.store_words import meant, shown
 from sdkit.errors import InvalidArgument
@@ -303,6 +304,37 @@ def test_a_script_of_an_anomaly_can_be_told_to_the_shell_at_a_level() -> None:
     committed = shell("--isolation", "read committed", lines=text).stdout
     assert committed.count("alice: get balance\n    200\n") == 1
     assert repeatable == committed.replace("balance\n    200\n", "balance\n    100\n")
+
+
+def test_several_shells_meet_at_one_server(tmp_path: Path) -> None:
+    serve = [sys.executable, "-m", "sdkit.cli.main", "serve", "store", "--json", "--stop-at-eof"]
+    with subprocess.Popen(
+        [*serve, "--port", "0", "--data", str(tmp_path / "data")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        address = json.loads(server.stdout.readline())["address"]
+        assert shell(f"store://{address}", lines="begin\nput x 1\ncommit\n").returncode == 0
+        done = shell(address, lines="bob: begin\nput x 2\nlocks\nversions x\nquit\nfly\n")
+        server.stdin.close()
+    assert done.stdout == (
+        "bob: begin\n    ok\nput x 2\n    ok\nlocks\n    bob: exclusive x\nversions x\n"
+        "    transaction 2, not visible: 2\n    commit 1: 1\nquit\n# rolled back: bob\n"
+    )
+
+
+def test_what_comes_while_a_line_is_typed_stands_above_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Typed()
+    monkeypatch.setattr("builtins.input", lambda prompt: f"{prompt}get x")
+    assert terminal.read("alice") == "alice> get x"
+    monkeypatch.setattr(terminal, "_typed", lambda: "get")
+    terminal.say_between(["    bob: ok"])
+    assert capsys.readouterr().out == "\r\033[K    bob: ok\nalice> get"
 
 
 def test_where_nobody_listens_the_shell_says_so() -> None:

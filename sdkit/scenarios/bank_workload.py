@@ -95,6 +95,7 @@ class Bank:
     Args:
         accounts: how many, 2 to 10,000.
         opening_balance: what each begins with, at least 1.
+        isolation: of transfers and audits: repeatable read, or serializable.
         look_for_the_id: False leaves the look out, to see what it is for.
         on_acknowledged: told of each transfer that a client was told is done, by its id.
     """
@@ -104,6 +105,7 @@ class Bank:
         *,
         accounts: int = 100,
         opening_balance: int = 100,
+        isolation: Isolation = Isolation.REPEATABLE_READ,
         look_for_the_id: bool = True,
         on_acknowledged: Callable[[bytes], None] = lambda _: None,
     ) -> None:
@@ -111,6 +113,7 @@ class Bank:
         check_between("opening_balance", opening_balance, 1, 10**9)
         self.accounts: Final = accounts
         self.opening_balance: Final = opening_balance
+        self.isolation: Final = isolation
         self.look_for_the_id: Final = look_for_the_id
         self._on_acknowledged: Final = on_acknowledged
         self.acknowledged: Final[set[bytes]] = set()
@@ -166,7 +169,7 @@ class Bank:
             await pause()
             store = await next_store()
             try:
-                total = await store.run(_sum_of_accounts, read_only=True)
+                total = await store.run(_sum_of_accounts, isolation=self.isolation, read_only=True)
             except (Unavailable, Indeterminate, Aborted):
                 continue  # an audit changes nothing: ask again
             self.audits += 1
@@ -243,9 +246,7 @@ class Bank:
             return False
 
         try:
-            return await store.run(
-                move, isolation=Isolation.REPEATABLE_READ, attempts=ATTEMPTS_OF_ONE_RUN
-            )
+            return await store.run(move, isolation=self.isolation, attempts=ATTEMPTS_OF_ONE_RUN)
         finally:
             self.lost_races += max(0, tries - 1)
 

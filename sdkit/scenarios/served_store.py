@@ -54,7 +54,7 @@ LIMITS: Final = Limits(handshake_timeout_s=0.5, stall_timeout_s=1.0, keepalive_s
 TRY_AGAIN: Final = (Unavailable, Indeterminate, Aborted)
 
 
-def drawn(seed: int, levels: Sequence[str]) -> str:
+def drawn(seed: int | str, levels: Sequence[str]) -> str:
     """The level that this seed draws."""
     return Random(f"{seed} level").choice(levels)
 

@@ -71,7 +71,7 @@ class GivesLocksToTheLatecomer(Database):
 
 
 class LetsEverybodyWrite(Database):
-    """A dirty write: nobody waits for a lock that is held."""
+    """Nobody waits for a lock that is held, and so nobody holds one."""
 
     def take_exclusive(self, transaction: Transaction, key: bytes) -> bool:
         self.begin_to_write(transaction, key)
@@ -145,7 +145,7 @@ SAFEGUARDS: Final = (
     Safeguard(
         "store.exclusive_locks",
         "who writes a key that another has written waits until that one has ended",
-        "a dirty write: two transactions overwrite each other's halves",
+        "two build on the same value, and the update of one is lost",
         "database",
         LetsEverybodyWrite,
     ),
@@ -180,7 +180,7 @@ SAFEGUARDS: Final = (
     Safeguard(
         "store.upgrade_order",
         "who has read a key writes it before those who wait for that reader",
-        "each upgrade under contention is a deadlock",
+        "it waits for somebody who waits for it, until a time-out ends them",
         "database",
         UpgradesStandInLine,
     ),

@@ -193,14 +193,12 @@ async def _marks(rows: Rows, store: StoreClient) -> dict[bytes, int | None]:
 
 
 def _findings(level: str, rows: Rows, marks: dict[bytes, int | None], audits: Audits) -> Findings:
-    acknowledged = [each for each in rows.accounts if each.status == "committed" and each.writes]
-    lost = [each for each in acknowledged if each.mark not in marks and each is not rows.first]
-    undead = [each for each in rows.accounts if each.status == "aborted" and each.mark in marks]
+    lost, undead = rows.lost(marks), rows.undead(marks)
     unknown = [each for each in rows.accounts if each.status == "unknown"]
     rows.settle(marks)
     verdict = checker.check(rows.history())
     broken = [
-        Broken("level kept", f"{level}, and {name} ({MEANINGS[name]}) of {_who(verdict, anomaly)}")
+        Broken("level kept", f"{level}, {name} of {_who(verdict, anomaly)}: {MEANINGS[name]}")
         for name, anomaly in verdict.anomalies.items()
         if name in forbidden(PROMISED[level])
     ]
@@ -208,7 +206,7 @@ def _findings(level: str, rows: Rows, marks: dict[bytes, int | None], audits: Au
         at_s = min(each.committed_s for each in lost)
         broken.append(Broken("nothing lost", f"{len(lost)} acknowledged commits lost", at_s))
     if undead:
-        broken.append(Broken("nothing half", f"{len(undead)} aborted, and there"))
+        broken.append(Broken("aborted is gone", f"{len(undead)} aborted, and there"))
     if audits.torn and rows.deletes:
         broken.append(Broken("one moment", f"{len(audits.torn)} scans; {audits.torn[0]}"))
     return Findings(
@@ -239,13 +237,15 @@ ISOLATION_LEVELS: Final = Scenario(
     checks={
         "level kept": "no anomaly occurs that the level forbids",
         "nothing lost": "every acknowledged commit is there",
-        "nothing half": "of what was aborted nothing is there",
+        "aborted is gone": "of what was aborted nothing is there",
         "one moment": "a scan of many rows sees one state, unless it reads what is uncommitted",
         "it comes back": "when the faults are over, every client gets its answers",
     },
     safeguards={
         name: SAFEGUARDS[name].otherwise
         for name in (
+            "journal.sync",
+            "store.no_abort_after_commit",
             "store.exclusive_locks",
             "store.statement_snapshot",
             "store.range_locks",

@@ -29,7 +29,7 @@ Things to notice
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -75,9 +75,11 @@ class Account:
         return MARKS + self.name.encode()
 
     @property
-    def writes(self) -> bool:
-        """Does it write anything but its mark?"""
-        return any(isinstance(step, tuple) and step[0] == "write" for step in self.steps)
+    def leaves_a_mark(self) -> bool:
+        """Does it write anything?"""
+        return self.name != FIRST and any(
+            isinstance(step, tuple) and step[0] == "write" for step in self.steps
+        )
 
 
 class Rows:
@@ -102,10 +104,22 @@ class Rows:
         """Remember a transaction, before it begins."""
         self.accounts.append(account)
 
+    def lost(self, marks: Container[bytes]) -> list[Account]:
+        """Acknowledged, and not there, when all is over and these marks are there."""
+        return [
+            each
+            for each in self.accounts
+            if each.status == "committed" and each.leaves_a_mark and each.mark not in marks
+        ]
+
+    def undead(self, marks: Container[bytes]) -> list[Account]:
+        """Aborted, and there."""
+        return [each for each in self.accounts if each.status == "aborted" and each.mark in marks]
+
     def settle(self, marks: Mapping[bytes, int | None]) -> None:
         """All is over: these marks are there, written at these positions."""
         for account in self.accounts:
-            if account.status == "unknown" and account.writes:
+            if account.status == "unknown" and account.leaves_a_mark:
                 account.position = marks.get(account.mark)
                 account.status = "aborted" if account.position is None else "committed"
 
@@ -172,7 +186,7 @@ class Client:
         work = _Work(transaction, account, self._random, deletes=self._rows.deletes)
         try:
             await work.statements(self._random.randint(2, STATEMENTS_MAX), read_only=read_only)
-            if account.writes:
+            if account.leaves_a_mark:
                 await transaction.put(account.mark, b"")
             if self._random.random() < 0.05:
                 await transaction.rollback()

@@ -68,7 +68,8 @@ def test_without_a_safeguard_a_seed_breaks_it_and_the_smallest_run_can_be_replay
 def test_the_scenarios_are_listed_with_what_they_check_and_can_do_without() -> None:
     listed = json.loads(sdkit("sim", "--list", "--json").stdout)
     scenarios = [each for each in listed if each["kind"] == "scenario"]
-    assert [each["name"] for each in scenarios] == ["bank", "journal", "rpc", "clocks"]
+    names = ["bank", "levels", "registers", "journal", "rpc", "clocks"]
+    assert [each["name"] for each in scenarios] == names
     assert all(each["checks"] and each["safeguards"] for each in scenarios)
     assert "journal.sync" in sdkit("sim", "--list").stdout
 

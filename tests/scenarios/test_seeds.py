@@ -14,7 +14,8 @@ from sdkit.scenarios.catalog import SCENARIOS
 from sdkit.sim.explore import run_once, schedule_for
 
 BLOCK = 25
-BLOCKS = {"bank": 6, "journal": 10, "rpc": 6, "clocks": 2}  # about a minute of one processor in all
+# A minute and a half of one processor in all.
+BLOCKS = {"bank": 6, "levels": 3, "registers": 2, "journal": 10, "rpc": 6, "clocks": 2}
 TIMES = int(os.environ.get("SEEDS", "1"))
 CASES = [(name, block * BLOCK) for name, count in BLOCKS.items() for block in range(count * TIMES)]
 

@@ -283,7 +283,6 @@ REGISTERS: Final = Scenario(
             "store.exclusive_locks",
             "store.lock_order",
             "store.upgrade_order",
-            "store.visible_when_durable",
         )
     },
     menus=(

@@ -19,6 +19,11 @@ class ShowsCommitsBeforeTheyAreDurable(Database):
         self.visible = position
         super().appended(transaction, position)
 
+    def publish_one(self, position: int, transaction: Transaction) -> None:
+        shown = self.visible
+        super().publish_one(position, transaction)
+        self.visible = max(shown, position)
+
 
 class ReleasesLocksAtTheAppend(Database):
     """Gives the locks up before the commit is durable."""

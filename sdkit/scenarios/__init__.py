@@ -6,7 +6,11 @@ machines below: ``sdkit demo`` runs `bank` against real processes that are kille
 
 Read in this order
     bank_workload  transfers between accounts, audits beside them; nothing lost, nothing twice
+    served_store   a database on a machine, its supervisor, its clients' way to it
     bank        that workload in the simulator, while power, links and disks fail
+    levels_workload   random transactions that write down what they saw
+    levels      those under faults, at each level of isolation, judged by a checker
+    registers   single keys under faults: is there one order of all calls?
     journal     a log whose machine dies at every step of its disk, and in its recovery
     rpc         calls and streams over links that break
     clocks      time-outs while clocks drift and are set

@@ -167,28 +167,28 @@ class Client:
         name: of its process.
         rows: where it notes what it did.
         isolation: the level of its transactions.
-        random: what it draws from.
+        draw: chooses statements and rows.
     """
 
-    def __init__(self, name: str, rows: Rows, isolation: Isolation, random: Random) -> None:
+    def __init__(self, name: str, rows: Rows, isolation: Isolation, draw: Random) -> None:
         self._name = name
         self._rows = rows
         self._isolation = isolation
-        self._random = random
+        self._draw = draw
         self._numbers = itertools.count(1)
 
     async def transact(self, store: Store, now: Callable[[], float]) -> None:
         """One transaction, from its beginning to whatever becomes of it."""
         account = Account(f"{self._name}-{next(self._numbers)}", self._name)
         self._rows.note(account)
-        read_only = self._random.random() < 0.25
+        read_only = self._draw.random() < 0.25
         transaction = store.begin(isolation=self._isolation, read_only=read_only)
-        work = _Work(transaction, account, self._random, deletes=self._rows.deletes)
+        work = _Work(transaction, account, self._draw, deletes=self._rows.deletes)
         try:
-            await work.statements(self._random.randint(2, STATEMENTS_MAX), read_only=read_only)
+            await work.statements(self._draw.randint(2, STATEMENTS_MAX), read_only=read_only)
             if account.leaves_a_mark:
                 await transaction.put(account.mark, b"")
-            if self._random.random() < 0.05:
+            if self._draw.random() < 0.05:
                 await transaction.rollback()
                 return
             account.status = "unknown"
@@ -208,16 +208,16 @@ class _Work:
         self,
         transaction: interface.Transaction,
         account: Account,
-        random: Random,
+        draw: Random,
         *,
         deletes: bool,
     ) -> None:
         self._transaction = transaction
         self._account = account
-        self._random = random
+        self._draw = draw
         self._deletes = deletes
         self._values = itertools.count(1)
-        self._group = random.randrange(GROUPS)
+        self._group = draw.randrange(GROUPS)
 
     async def statements(self, count: int, *, read_only: bool) -> None:
         """So many statements, drawn one by one."""
@@ -226,15 +226,15 @@ class _Work:
         if self._deletes:
             writes.append(self._delete)
         for _ in range(count):
-            writing = not read_only and self._random.random() < 0.5
-            await self._random.choice(writes if writing else reads)()
+            writing = not read_only and self._draw.random() < 0.5
+            await self._draw.choice(writes if writing else reads)()
 
     def _born(self) -> bytes:
-        group = self._group if self._random.random() < 0.7 else self._random.randrange(GROUPS)
-        return b"row/%d/born-%d" % (group, self._random.randrange(BORN))
+        group = self._group if self._draw.random() < 0.7 else self._draw.randrange(GROUPS)
+        return b"row/%d/born-%d" % (group, self._draw.randrange(BORN))
 
     def _brief(self) -> bytes:
-        return b"row/%d/brief-%d" % (self._group, self._random.randrange(BRIEF))
+        return b"row/%d/brief-%d" % (self._group, self._draw.randrange(BRIEF))
 
     def _value(self) -> bytes:
         return f"{self._account.name}.{next(self._values)}".encode()
@@ -243,7 +243,7 @@ class _Work:
         self._account.steps.append((kind, key, value))
 
     async def _get(self) -> None:
-        key = self._brief() if self._deletes and self._random.random() < 0.2 else self._born()
+        key = self._brief() if self._deletes and self._draw.random() < 0.2 else self._born()
         self._note("read", key, await self._transaction.get(key))
 
     async def _put(self) -> None:
@@ -283,8 +283,8 @@ class _Work:
     async def _scan(self) -> None:
         """All of a group, or its first or last few rows."""
         start, end = b"row/%d/" % self._group, b"row/%d0" % self._group
-        limit = self._random.choice((None, None, 2, 5))
-        reverse = self._random.random() < 0.5
+        limit = self._draw.choice((None, None, 2, 5))
+        reverse = self._draw.random() < 0.5
         rows = {
             key: value
             async for key, value in self._transaction.scan(start, end, reverse=reverse, limit=limit)

@@ -6,7 +6,8 @@ What they read and wrote is judged by `sdkit.check.isolation`: of its anomalies,
 none that the level forbids may have occurred. That it *does* show those that it
 allows is seen in the story, and is a test.
 
-    read uncommitted             no G0, nothing that nobody wrote
+    read uncommitted             nothing that nobody wrote; no G0: in the end, each row is
+                                 what the last commit that wrote it left
     read committed               and no G1a, G1b, G1c
     repeatable read              and no lost update, no read skew, no long fork
     serializable, both kinds     and no write skew: no circle at all
@@ -34,7 +35,7 @@ from sdkit.check.anomalies import Anomaly
 from sdkit.check.explain import MEANINGS
 from sdkit.check.levels import forbidden
 from sdkit.net import Limits
-from sdkit.scenarios.levels_workload import MARKS, Client, Rows
+from sdkit.scenarios.levels_workload import MARKS, ROWS, Client, Rows
 from sdkit.scenarios.served_store import (
     LEVELS,
     TRY_AGAIN,
@@ -119,10 +120,11 @@ async def play(stage: Stage) -> Findings:
     if late := await all_come_back(people):
         return Findings(late)
     await asyncio.sleep(SETTLED_S)
-    marks = await work_on(world.machine("desk"), partial(insist, parts, partial(_marks, rows)))
+    look = partial(insist, parts, partial(_look_at_the_end, rows))
+    marks, left = await work_on(world.machine("desk"), look)
     closing.set()
     await database.ended
-    return _findings(level, rows, marks, audits)
+    return _findings(level, rows, marks, left, audits)
 
 
 async def _load(rows: Rows) -> int:
@@ -182,21 +184,34 @@ async def _audit(
                 audits.torn.append(f"of {count} rows, the first {first!r}, the last {last!r}")
 
 
-async def _marks(rows: Rows, store: StoreClient) -> dict[bytes, int | None]:
-    """The marks that are there; of unknown commits, with their positions."""
+async def _look_at_the_end(
+    rows: Rows, store: StoreClient
+) -> tuple[dict[bytes, int | None], dict[bytes, bytes]]:
+    """The marks that are there, of unknown commits with their positions; and the rows."""
     unknown = {each.mark for each in rows.accounts if each.status == "unknown"}
     async with store.begin(read_only=True) as transaction:
-        marks = [key async for key, _ in transaction.scan(prefix=MARKS)]
-    return {
-        key: (await store.versions(key))[0].position if key in unknown else None for key in marks
-    }
+        marks: dict[bytes, int | None] = {
+            key: None async for key, _ in transaction.scan(prefix=MARKS)
+        }
+        left = {key: value async for key, value in transaction.scan(prefix=ROWS)}
+    for key in sorted(unknown & marks.keys()):
+        marks[key] = (await store.versions(key))[0].position
+    return marks, left
 
 
-def _findings(level: str, rows: Rows, marks: dict[bytes, int | None], audits: Audits) -> Findings:
+def _findings(
+    level: str,
+    rows: Rows,
+    marks: dict[bytes, int | None],
+    left: dict[bytes, bytes],
+    audits: Audits,
+) -> Findings:
     lost, undead = rows.lost(marks), rows.undead(marks)
     unknown = [each for each in rows.accounts if each.status == "unknown"]
     rows.settle(marks)
     verdict = checker.check(rows.history())
+    assert verdict.complete, "each commit has a position, so the order of versions is known"
+    wrong = {key for key, _ in rows.left().items() ^ left.items()}
     broken = [
         Broken("level kept", f"{level}, {name} of {_who(verdict, anomaly)}: {MEANINGS[name]}")
         for name, anomaly in verdict.anomalies.items()
@@ -207,7 +222,10 @@ def _findings(level: str, rows: Rows, marks: dict[bytes, int | None], audits: Au
         broken.append(Broken("nothing lost", f"{len(lost)} acknowledged commits lost", at_s))
     if undead:
         broken.append(Broken("aborted is gone", f"{len(undead)} aborted, and there"))
-    if audits.torn and rows.deletes:
+    if wrong:
+        detail = f"{len(wrong)} rows are not as the last commits of them left them"
+        broken.append(Broken("nothing half", detail))
+    if audits.torn and level != "read uncommitted":
         broken.append(Broken("one moment", f"{len(audits.torn)} scans; {audits.torn[0]}"))
     return Findings(
         broken,
@@ -238,6 +256,7 @@ ISOLATION_LEVELS: Final = Scenario(
         "level kept": "no anomaly occurs that the level forbids",
         "nothing lost": "every acknowledged commit is there",
         "aborted is gone": "of what was aborted nothing is there",
+        "nothing half": "each row is what the last commit of it has left",
         "one moment": "a scan of many rows sees one state, unless it reads what is uncommitted",
         "it comes back": "when the faults are over, every client gets its answers",
     },

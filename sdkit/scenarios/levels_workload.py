@@ -41,6 +41,7 @@ from sdkit.store import interface
 from sdkit.store.interface import Isolation, Store
 
 MARKS: Final = b"mark/"
+ROWS: Final = b"row/"
 GROUPS: Final = 2
 BORN: Final = 3
 BRIEF: Final = 3
@@ -122,6 +123,14 @@ class Rows:
             if account.status == "unknown" and account.leaves_a_mark:
                 account.position = marks.get(account.mark)
                 account.status = "aborted" if account.position is None else "committed"
+
+    def left(self) -> dict[bytes, bytes]:
+        """What the commits have left, if they happened in the order of their positions."""
+        there: dict[bytes, bytes | None] = {}
+        committed = [each for each in self.accounts if each.status == "committed"]
+        for each in sorted(committed, key=lambda account: account.position or 0):
+            there.update(_written(each))
+        return {key: value for key, value in there.items() if value is not None}
 
     def history(self) -> list[Recorded]:
         """What happened, for the checker."""
@@ -305,7 +314,6 @@ def _first_keys() -> Iterator[bytes]:
 
 
 def _written(account: Account) -> Iterator[tuple[bytes, bytes | None]]:
-    yield from account.undone
     for step in account.steps:
         if isinstance(step, tuple) and step[0] == "write":
             yield step[1], step[2]

@@ -96,6 +96,18 @@ def test_an_unknown_commit_has_happened_if_its_mark_is_there() -> None:
     assert (not_done.status, not_done.position) == ("aborted", None)
 
 
+def test_rows_are_left_by_the_commits_in_the_order_of_their_positions() -> None:
+    rows = Rows(deletes=True)
+    rows.first.position = 1
+    later, earlier = account(rows, "later", 3), account(rows, "earlier", 2)
+    later.steps += [("write", b"row/0/born-0", b"x"), ("write", b"row/0/brief-0", None)]
+    earlier.steps += [("write", b"row/0/born-0", b"y"), ("write", b"row/0/born-1", b"y")]
+    account(rows, "never", None).status = "aborted"
+    left = dict(rows.first_rows()) | {b"row/0/born-0": b"x", b"row/0/born-1": b"y"}
+    del left[b"row/0/brief-0"]
+    assert rows.left() == left
+
+
 def test_marks_tell_lost_commits_and_aborts_that_were_none() -> None:
     rows = Rows(deletes=True)
     kept, lost, reader, undead = (account(rows, name, 2) for name in ("a", "b", "c", "d"))

@@ -274,6 +274,7 @@ ISOLATION_LEVELS: Final = Scenario(
             "store.check_at_commit",
             "store.read_only_anomaly",
             "store.committed_conflicts",
+            "rpc.lost_is_indeterminate",
         )
     },
     menus=(

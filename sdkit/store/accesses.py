@@ -18,7 +18,8 @@ Isolation for Snapshot Databases" (SIGMOD 2008), for the marks, which they call 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
 from sdkit.store.ranges import Range, RangeSet, coarse, just
@@ -89,6 +90,23 @@ class Accesses(Generic[Owner]):
             if key in ranges:
                 yield owner
 
+    def owners_of(self, keys: Collection[bytes]) -> Iterator[tuple[bytes, Owner]]:
+        """Who has accessed any of the ``keys``, and one of them that it has.
+
+        Like `owners` for each, but every range is looked at once:
+        O(their owners + ranges x log n).
+        """
+        for key in keys:
+            for owner in self._of_key.get(key, ()):
+                yield key, owner
+        if not keys or not self.ranges:
+            return
+        in_order = sorted(keys)
+        for owner, ranges in self.ranges.items():
+            found = _first_within(in_order, ranges)
+            if found is not None:
+                yield found, owner
+
     def within(self, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, Owner]]:
         """Who has accessed anything from ``start`` up to ``end``, and a key of it. O(all keys)."""
         # Keys in order would be found sooner and cost each commit two searches: a third more.
@@ -141,3 +159,14 @@ class Accesses(Generic[Owner]):
             if not owners:
                 del self._of_key[key]
         return keys
+
+
+def _first_within(in_order: list[bytes], ranges: RangeSet) -> bytes | None:
+    """A key that lies in one of the ranges. The fewer of the two are gone through."""
+    if len(in_order) < len(ranges):
+        return next((key for key in in_order if key in ranges), None)
+    for start, end in ranges:
+        first = bisect_left(in_order, start)
+        if first < len(in_order) and (end is None or in_order[first] < end):
+            return in_order[first]
+    return None

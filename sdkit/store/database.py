@@ -150,7 +150,7 @@ class Database:
     ) -> Cursor:
         """Begin a scan; `close_scan` must follow, unless the transaction ends before."""
         transaction.check_usable()
-        limits.check_range(start, end, prefix, limit)
+        limits.check_range(start, end, prefix, limit, self.config)
         if prefix:
             start, end = within_prefix(start, end, prefix)
         at = self.read_position(transaction)
@@ -335,6 +335,7 @@ class Database:
         lost = [entry[1] for entry in self.committing if entry[0] >= first_position]
         self.committing.clear()
         self.committing.extend(kept)
+        self.conflicts.lost(first_position)
         for transaction in lost:
             transaction.fail(error)
             self._end(transaction, state)

@@ -90,7 +90,7 @@ class StoreEngine:
         self.config: Final = config or StoreConfig()
         self.database: Final = database(self.config)
         self.failed: SdkitError | None = None  # why writes are refused from now on
-        self.writes_this_turn = 0  # by commits that did not have to wait
+        self.work_this_turn = 0  # by calls that did not have to wait
         self._waiters: dict[int, asyncio.Future[None]] = {}
         self._open = False
         self._frozen = False

@@ -5,10 +5,10 @@ lock, or for the disk. Where reading waits for nothing, `EngineTransaction.get` 
 a coroutine that never suspends; it is one because behind a socket it would.
 
 Three consequences of that
-    * A task that only writes, or that commits where durability is ``none``,
+    * A task that only reads, or that commits where durability is ``none``,
       would never let anybody else run, not even the journal. So a long scan,
-      a large transaction and a row of such commits give the others a turn
-      (`PIECES_PER_TURN`, `WRITES_PER_TURN`).
+      a large transaction and a row of reads or of such commits give the others
+      a turn (`PIECES_PER_TURN`, `WRITES_PER_TURN`, `WORK_PER_TURN`).
     * A server would make a task for every write, although few have to wait. So
       each has a twin that never does (`try_put` of `put`, ...).
     * A statement that fails before it waits has changed nothing, and one that
@@ -18,7 +18,7 @@ Three consequences of that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Self, TypeVar
 
@@ -37,6 +37,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PIECES_PER_TURN: Final = 16  # of a scan: about four thousand keys
+CANCEL_TURNS: Final = 4
+WORK_PER_TURN: Final = 4096  # reads by tasks that never wait; a write is eight of them
 WRITES_PER_TURN: Final = 512  # of tasks that never wait: two or three milliseconds
 
 
@@ -57,7 +59,11 @@ class EngineTransaction(Transaction):
     async def get(self, key: bytes) -> bytes | None:
         if self.rules.locks_reads and not self.try_share(key):
             await self._wait(Kind.SHARED, just(key))
-        return self.read(key)
+        value = self.read(key)
+        self._engine.work_this_turn += 1
+        if self._engine.work_this_turn >= WORK_PER_TURN:
+            await self._give_turn()
+        return value
 
     async def get_for_update(self, key: bytes) -> bytes | None:
         if not self.try_lock(key):
@@ -132,6 +138,22 @@ class EngineTransaction(Transaction):
         if not self._database.locks.take_range(self, *part):
             await self._wait(Kind.RANGE, part)
 
+    async def after_cancelled(self, statement: Callable[[], Awaitable[T]]) -> T:
+        """Make a statement; one that is under way may have been cancelled just now.
+
+        A cancelled statement takes some turns of the event loop to end, and over a
+        network the next one may come sooner.
+        """
+        for _ in range(CANCEL_TURNS):
+            if self.state is not State.WAITING:
+                break
+            await asyncio.sleep(0)
+        return await statement()
+
+    async def _give_turn(self) -> None:
+        self._engine.work_this_turn = 0
+        await asyncio.sleep(0)
+
     async def _wait(self, kind: Kind, part: Range) -> None:
         self._settled(self._database.begin_to_wait, kind, part)
         await self._engine.wait_for_lock(self, kind, part)
@@ -169,15 +191,17 @@ class EngineTransaction(Transaction):
         count = len(self.writes)
         if not self._settled(self._database.begin_commit):
             self._engine.settle()
+            self._engine.work_this_turn += 1
+            if self._engine.work_this_turn >= WORK_PER_TURN:
+                await self._give_turn()
             return 0
         position = self._engine.append(self)
         if self.state is not State.COMMITTED:
             await self._engine.durable(position)
         else:
-            self._engine.writes_this_turn += count
-            if self._engine.writes_this_turn >= WRITES_PER_TURN:
-                self._engine.writes_this_turn = 0
-                await asyncio.sleep(0)
+            self._engine.work_this_turn += count * WORK_PER_TURN // WRITES_PER_TURN
+            if self._engine.work_this_turn >= WORK_PER_TURN:
+                await self._give_turn()
         return position
 
     async def rollback(self) -> None:

@@ -105,11 +105,15 @@ def check_value(key: bytes, value: object, config: StoreConfig) -> None:
         )
 
 
-def check_range(start: object, end: object, prefix: object, limit: object) -> None:
-    """Refuse what is not a range.
+def check_range(
+    start: object, end: object, prefix: object, limit: object, config: StoreConfig | None = None
+) -> None:
+    """Refuse what is not a range. A client, which does not know the ``config``, asks for less.
 
     Raises:
         InvalidArgument: bounds that are not bytes, or a limit that is not a count.
+        LimitExceeded: a bound that is longer than any key. (One byte more is fine, as
+            in "behind the longest key".)
     """
     for name, bound, may_be_none in (
         ("start", start, False),
@@ -118,6 +122,13 @@ def check_range(start: object, end: object, prefix: object, limit: object) -> No
     ):
         if not isinstance(bound, bytes) and not (may_be_none and bound is None):
             raise InvalidArgument(f"{name} is {type(bound).__name__}; bounds of a scan are bytes")
+        if config and isinstance(bound, bytes) and len(bound) > config.key_bytes_max + 1:
+            raise LimitExceeded(
+                f"{name} has {len(bound)} bytes; no key has more than {config.key_bytes_max} "
+                "(key_bytes_max)",
+                bytes=len(bound),
+                limit=config.key_bytes_max,
+            )
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidArgument(f"limit is {limit!r}; it must be a number of rows, or None for all")
 

@@ -23,8 +23,9 @@ Gray and Lorie lock a predicate. A range of keys is the middle way.)
 Things to notice
     * Whoever asks must not overtake those who asked before for something that
       conflicts, *unless its own locks are what holds them back*
-      (`LockTable.asked_before`). A transaction that has read a key and now wants
-      to write it (an upgrade) would otherwise wait for somebody who waits for it.
+      (`LockTable.enqueue`). A transaction that has read a key and now wants to
+      write it (an upgrade), or that goes on writing where a scan waits for it,
+      would otherwise wait for somebody who waits for it.
     * A lock that is given up goes to its next waiters in the same step. There is
       no moment at which it is free while somebody waits, so no newcomer can slip
       in between.
@@ -139,18 +140,28 @@ class LockTable(Generic[Owner]):
             self._scans.append(request)
             return
         queue = self._queues.setdefault(request.key, deque())
-        if queue and request.asked <= queue[0].asked:
-            queue.appendleft(request)
-        else:
+        if not queue or queue[-1].asked < request.asked:
             queue.append(request)
+        else:
+            queue.insert(sum(other.asked < request.asked for other in queue), request)
 
     def _place(self, request: Request[Owner]) -> float:
-        """Behind all who wait now, or before those whom an upgrade holds back itself."""
-        queue = self._queues.get(request.key)
-        if queue and request.kind is Kind.EXCLUSIVE and self.goes_first(request):
-            return queue[0].asked
+        """Behind all who wait now, but before those whom the owner's own locks hold back."""
         self._asked += 1
-        return self._asked
+        places: list[float] = [self._asked]
+        if request.kind is Kind.EXCLUSIVE:
+            queue = self._queues.get(request.key)
+            if queue and self.goes_first(request):
+                places.append(queue[0].asked)
+            for scan in self._scans:
+                if scan.covers(request.key) and self._is_held_back_by(request.owner, scan):
+                    places.append(scan.asked)
+                    break  # those behind it asked later
+        return min(places)
+
+    def _is_held_back_by(self, owner: Owner, scan: Request[Owner]) -> bool:
+        """Has ``owner`` locked anything for itself that the scan wants to read?"""
+        return any(self.holders[key] is owner for key in self._within(self.holders, scan))
 
     def goes_first(self, request: Request[Owner]) -> bool:
         """Does the owner's own shared lock hold back all who wait for the key? (An upgrade.)"""
@@ -214,7 +225,7 @@ class LockTable(Generic[Owner]):
 
     def _ahead(self, request: Request[Owner]) -> Iterator[Request[Owner]]:
         queue = self._queues.get(request.key, ())
-        return takewhile(lambda other: other is not request, queue)
+        return takewhile(lambda other: other is not request and other.asked < request.asked, queue)
 
     def _writers_ahead(self, request: Request[Owner], key: bytes) -> Iterator[Request[Owner]]:
         """Of those who wait for ``key`` and asked earlier, who wants to write it."""
@@ -226,9 +237,10 @@ class LockTable(Generic[Owner]):
             if other.kind is Kind.EXCLUSIVE:
                 yield other
 
-    def _within(self, keys: MutableMapping[bytes, Any], request: Request[Owner]) -> list[bytes]:
+    def _within(self, keys: MutableMapping[bytes, Any], request: Request[Owner]) -> Iterator[bytes]:
+        """Those of the ``keys`` that a request for a range is about, one after the other."""
         assert isinstance(keys, SortedDict)
-        return list(keys.irange(request.key, request.end, inclusive=(True, False)))
+        return iter(keys.irange(request.key, request.end, inclusive=(True, False)))
 
     # Giving up
 
@@ -256,13 +268,22 @@ class LockTable(Generic[Owner]):
         O(length of the queue).
         """
         if request.kind is Kind.RANGE:
-            self._scans.remove(request)
-            return self._grant_next(self._within(self._queues, request)) if self._queues else []
+            self._scans.remove(request)  # scans do not wait for one another
+            return self._grant_keys(list(self._within(self._queues, request)))
         self._leave(request)
         return self._grant_next([request.key])
 
     def _grant_next(self, keys: Iterable[bytes]) -> list[Request[Owner]]:
         """Grant what can be granted to those who wait for ``keys``, and to waiting scans."""
+        granted = self._grant_keys(keys)
+        for request in list(self._scans):
+            if next(self.before(request), None) is None:
+                self._scans.remove(request)
+                self._grant(request)
+                granted.append(request)
+        return granted
+
+    def _grant_keys(self, keys: Iterable[bytes]) -> list[Request[Owner]]:
         granted = []
         for key in keys:
             while (queue := self._queues.get(key)) is not None:
@@ -271,11 +292,6 @@ class LockTable(Generic[Owner]):
                 if next(blockers, None) is not None:
                     break
                 self._leave(request)
-                self._grant(request)
-                granted.append(request)
-        for request in list(self._scans):
-            if next(self.before(request), None) is None:
-                self._scans.remove(request)
                 self._grant(request)
                 granted.append(request)
         return granted

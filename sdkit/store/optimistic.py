@@ -38,7 +38,8 @@ Three things to notice
     * *The committed count.* A transaction must be remembered until all that were
       open together with it have ended. What they leave behind is bounded: at
       `MARKS_MAX` entries the older half is made one, whose keys are a few
-      ranges. That finds structures where there are none, and misses none.
+      ranges; and so is what an open one has read, beyond `READS_MAX`. That finds
+      structures where there are none, and misses none.
     * Who is aborted may repeat at once: T3 has committed, so it is in the next
       snapshot and the same structure cannot appear again.
 
@@ -58,7 +59,8 @@ from sdkit.store.isolation import SerializationFailure
 from sdkit.store.ranges import coarse
 
 NEVER: Final = 1 << 62  # behind every position
-MARKS_MAX: Final = 10_000  # of one open transaction; of all committed ones together
+MARKS_MAX: Final = 10_000  # entries, of all committed ones together
+READS_MAX: Final = 1_000  # entries, of one that is open
 COARSE_RANGES: Final = 64
 
 
@@ -95,6 +97,7 @@ class Conflicts:
     """The read-write conflicts among all transactions that ask to be serializable."""
 
     marks_max: ClassVar[int] = MARKS_MAX
+    reads_max: ClassVar[int] = READS_MAX
     coarse_ranges: ClassVar[int] = COARSE_RANGES
 
     def __init__(self) -> None:
@@ -115,7 +118,7 @@ class Conflicts:
 
     def read(self, reader: Tracked, key: bytes) -> SerializationFailure | None:
         """It reads ``key``. Returns why it must not, if so. O(concurrent writers of the key)."""
-        if self.reads.add_key(reader, key) > self.marks_max:
+        if self.reads.add_key(reader, key) > self.reads_max:
             self.reads.coarsen(reader, self.coarse_ranges)
         if self._committed:
             for writer in self._writes.owners(key):
@@ -128,7 +131,7 @@ class Conflicts:
     ) -> SerializationFailure | None:
         """It reads all keys from ``start`` up to ``end``. Returns why it must not, if so."""
         self.reads.add_range(reader, start, end)
-        if len(self.reads.ranges[reader]) > self.marks_max:
+        if len(self.reads.ranges[reader]) > self.reads_max:
             self.reads.coarsen(reader, self.coarse_ranges)
         for key, writer in self._writes.within(start, end):
             if error := self.overwritten(reader, writer, key):
@@ -168,23 +171,22 @@ class Conflicts:
         """It is about to commit writes of ``keys``. Returns why it must not, if so."""
         if writer.earliest_out == NEVER:
             return None  # it is no pivot
-        for key in keys:
-            for reader in self.reads.owners(key):
-                if (
-                    reader is not writer
-                    and reader.position > writer.snapshot
-                    and self.is_dangerous(reader, writer)
-                ):
-                    return SerializationFailure(
-                        f"transaction {writer.number} cannot commit: transaction {reader.number} "
-                        f"has read {key!r} from before it, and it has read from before commit "
-                        f"{writer.earliest_out}; these may fit into no order; "
-                        "repeat it from its start",
-                        transaction=writer.number,
-                        key=key,
-                        reader=reader.number,
-                        position=writer.earliest_out,
-                    )
+        for key, reader in self.reads.owners_of(keys):
+            if (
+                reader is not writer
+                and reader.position > writer.snapshot
+                and self.is_dangerous(reader, writer)
+            ):
+                return SerializationFailure(
+                    f"transaction {writer.number} cannot commit: transaction {reader.number} has "
+                    f"read {key!r} from before it, and it has read from before commit "
+                    f"{writer.earliest_out}; these may fit into no order; "
+                    "repeat it from its start",
+                    transaction=writer.number,
+                    key=key,
+                    reader=reader.number,
+                    position=writer.earliest_out,
+                )
         return None
 
     def committed(self, tracked: Tracked, keys: Collection[bytes], position: int) -> None:
@@ -193,13 +195,13 @@ class Conflicts:
         self._end = max(self._end, position)
         tracked.position = tracked.first_position = self._end
         tracked.read_only = not keys
-        for key in keys:
-            for reader in self.reads.owners(key):
-                if reader.position == NEVER:
-                    self.missed(reader, tracked)
-            if len(keys) <= self.marks_max:
+        for _, reader in self.reads.owners_of(keys):
+            if reader.position == NEVER:
+                self.missed(reader, tracked)
+        if len(keys) <= self.marks_max:
+            for key in keys:
                 self._writes.add_key(tracked, key)
-        if len(keys) > self.marks_max:
+        else:
             for start, end in coarse(keys, self.coarse_ranges):
                 self._writes.add_range(tracked, start, end)
         self._committed.append(tracked)
@@ -219,6 +221,16 @@ class Conflicts:
         elif tracked in self._committed:
             self._committed.remove(tracked)
             self._drop(tracked)
+
+    def lost(self, first_position: int) -> None:
+        """The log has lost every record from ``first_position`` on, and gives the numbers again."""
+        self._end = min(self._end, first_position - 1)
+        for tracked in self._committed:
+            tracked.position = min(tracked.position, self._end)
+            tracked.first_position = min(tracked.first_position, self._end)
+        for tracked in self._active:
+            if tracked.earliest_out >= first_position:
+                tracked.earliest_out = NEVER  # all that it missed has not happened
 
     def forget(self, visible: int) -> None:
         """Forget those that have committed before all open, and all future, snapshots.

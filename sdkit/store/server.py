@@ -189,6 +189,8 @@ class StoreServer(Server):
         self, connection: Connection, number: int, key: bytes
     ) -> bytes | Coroutine[None, None, bytes | None] | None:
         transaction = self._find(connection, number)
+        if transaction.state is State.WAITING:
+            return transaction.after_cancelled(lambda: transaction.get(key))
         if transaction.rules.locks_reads and not transaction.try_share(key):
             return transaction.get(key)
         return transaction.read(key)
@@ -197,6 +199,8 @@ class StoreServer(Server):
         self, connection: Connection, number: int, key: bytes
     ) -> bytes | Coroutine[None, None, bytes | None] | None:
         transaction = self._find(connection, number)
+        if transaction.state is State.WAITING:
+            return transaction.after_cancelled(lambda: transaction.get_for_update(key))
         if transaction.try_lock(key):
             return transaction.read_locked(key)
         return transaction.get_for_update(key)
@@ -205,12 +209,16 @@ class StoreServer(Server):
         self, connection: Connection, number: int, key: bytes, value: bytes
     ) -> Coroutine[None, None, None] | None:
         transaction = self._find(connection, number)
+        if transaction.state is State.WAITING:
+            return transaction.after_cancelled(lambda: transaction.put(key, value))
         return None if transaction.try_put(key, value) else transaction.put(key, value)
 
     def _delete(
         self, connection: Connection, number: int, key: bytes
     ) -> Coroutine[None, None, None] | None:
         transaction = self._find(connection, number)
+        if transaction.state is State.WAITING:
+            return transaction.after_cancelled(lambda: transaction.delete(key))
         return None if transaction.try_delete(key) else transaction.delete(key)
 
     async def _scan(
@@ -261,9 +269,10 @@ class StoreServer(Server):
     async def _commit(self, connection: Connection, number: int) -> int:
         transaction = self._find(connection, number)
         try:
-            return await transaction.commit()
+            return await transaction.after_cancelled(transaction.commit)
         finally:
-            self._forget(connection, number)
+            if transaction.state not in (State.ACTIVE, State.WAITING):  # else it was refused
+                self._forget(connection, number)
 
     def _rollback(self, connection: Connection, number: int) -> None:
         transaction = self._find(connection, number)

@@ -657,3 +657,17 @@ def test_closing_aborts_what_is_open_and_finishes_what_is_committing() -> None:
             assert await everything(store) == {b"c": b"1"}
 
     run(main())
+
+
+def test_a_scan_beyond_any_key_is_refused_before_it_is_remembered() -> None:
+    async def main() -> None:
+        async with (
+            engine_on() as store,
+            store.begin(isolation=Isolation.SERIALIZABLE) as transaction,
+        ):
+            with pytest.raises(LimitExceeded, match="start has 1048576 bytes"):
+                _ = [row async for row in transaction.scan(b"x" * (1 << 20))]
+            longest = b"x" * store.config.key_bytes_max
+            assert [row async for row in transaction.scan(longest + b"\0")] == []
+
+    run(main())

@@ -128,6 +128,19 @@ def test_who_scans_passes_those_who_wait_for_what_it_has_written() -> None:
     assert locks.take(scan(A, b"", None))
 
 
+def test_who_goes_on_writing_passes_a_scan_that_waits_for_it() -> None:
+    locks = table(A)
+    waiting = scan(B, b"", None)
+    queued(locks, waiting)
+    assert take(locks, A, b"z"), "the scan waits for A, so A cannot wait for the scan"
+    assert not take(locks, C, b"y"), "but nobody else overtakes it"
+    queued(locks, write(C, b"y"))
+    upgraded = write(A, b"y")
+    assert locks.is_free(A, b"y")
+    assert owners(locks.release(A, [b"k", b"z"])) == [B]
+    assert list(locks.before(upgraded)) == [B, C]
+
+
 def test_a_scan_that_leaves_lets_those_in_who_waited_behind_it() -> None:
     locks = table(A)
     waiting, behind = scan(B, b"", None), write(C, b"z")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+
 import pytest
 
+from sdkit.errors import DiskUnavailable
+from sdkit.sim.disk import SimulatedDisk
+from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
-from sdkit.store import Isolation, SerializationFailure
-from sdkit.store.optimistic import COARSE_RANGES, MARKS_MAX, NEVER, Conflicts, Tracked
+from sdkit.store import Isolation, SerializationFailure, StoreEngine
+from sdkit.store.optimistic import COARSE_RANGES, MARKS_MAX, NEVER, READS_MAX, Conflicts, Tracked
 from tests.store.stores import engine_on
 
 SERIALIZABLE = Isolation.SERIALIZABLE
@@ -99,10 +105,63 @@ def test_what_the_committed_leave_behind_is_bounded_and_still_finds_the_structur
     assert error is not None
 
 
+def test_what_the_log_has_lost_is_no_conflict_and_its_numbers_come_again() -> None:
+    conflicts = Conflicts()
+    reader = conflicts.begin(1, 0, read_only=False)
+    assert conflicts.read(reader, b"a") is None
+    lost = [committed(conflicts, [], [b"a"], position) for position in range(1, 21)]
+    assert reader.earliest_out == 1
+    conflicts.lost(1)
+    for tracked in lost:
+        conflicts.ended(tracked)
+    assert reader.earliest_out == NEVER
+    again = committed(conflicts, [], [b"a"], 1)
+    assert again.position == 1
+    assert reader.earliest_out == 1
+    conflicts.ended(reader)
+    conflicts.forget(1)
+    assert conflicts.marks == 0
+
+
+def test_commits_that_a_full_disk_refuses_leave_no_trace() -> None:
+    """Serializable, after twenty commits that did not happen: the read-only anomaly."""
+
+    async def main() -> None:
+        disk = SimulatedDisk()
+        async with StoreEngine(SimulatedHost("db", disk)) as store:
+            async with store.begin(isolation=SERIALIZABLE) as first:
+                await first.put(b"x", b"0")
+                await first.put(b"y", b"0")
+
+            async def refused(number: int) -> None:
+                async with store.begin(isolation=SERIALIZABLE) as transaction:
+                    await transaction.put(b"other %d" % number, b"1")
+
+            await asyncio.sleep(1)  # whatever the log writes in the background is written
+            disk.fail("append", error=errno.ENOSPC)
+            results = await asyncio.gather(*map(refused, range(20)), return_exceptions=True)
+            assert any(isinstance(result, DiskUnavailable) for result in results)
+            withdraw = store.begin(isolation=SERIALIZABLE)
+            assert [await withdraw.get(b"x"), await withdraw.get(b"y")] == [b"0", b"0"]
+            async with store.begin(isolation=SERIALIZABLE) as deposit:
+                assert await deposit.get(b"y") == b"0"
+                await deposit.put(b"y", b"20")
+            async with store.begin(isolation=SERIALIZABLE, read_only=True) as report:
+                assert [await report.get(b"x"), await report.get(b"y")] == [b"0", b"20"]
+            with pytest.raises(SerializationFailure):
+                async with withdraw:
+                    await withdraw.put(b"x", b"-11")
+            async with store.begin(isolation=SERIALIZABLE) as last:
+                await last.put(b"x", b"1")
+            assert store.gauges()["store.conflict_marks"] == 0
+
+    run(main())
+
+
 def test_who_reads_very_many_keys_is_remembered_by_ranges() -> None:
     conflicts = Conflicts()
     reader = conflicts.begin(1, 0, read_only=False)
-    for number in range(MARKS_MAX + 1):
+    for number in range(READS_MAX + 1):
         assert conflicts.read(reader, b"key %06d" % number) is None
     assert conflicts.reads.count(reader) <= COARSE_RANGES
     committed(conflicts, [], [b"key 000005"], 1)

@@ -86,6 +86,10 @@ def test_who_has_accessed_a_key_is_who_has_named_it_or_a_range_with_it(
         for owner in added:
             assert accesses.has(owner, key) == (owner in expected)
             assert accesses.has_other(owner, key) == bool(expected - {owner})
+    for count in (1, 4, len(KEYS)):
+        some = KEYS[:count]
+        found = {owner for _, owner in accesses.owners_of(some)}
+        assert found == {owner for key in some for owner in accesses.owners(key)}
     found = {owner for _, owner in accesses.within(b"c", b"f")}
     expected = {
         o for o, each in added.items() if any(filled(each).overlaps(*just(k)) for k in KEYS[2:5])

@@ -654,3 +654,56 @@ def test_a_stop_under_load_ends_in_time_and_keeps_what_was_acknowledged() -> Non
 def test_a_value_that_fits_in_no_frame_is_refused_when_the_config_is_made() -> None:
     with pytest.raises(InvalidArgument, match="frame_bytes_max is 1048576"):
         StoreServerConfig(frame_bytes_max=1 << 20)
+
+
+def test_a_read_that_is_given_up_leaves_nothing_behind_and_its_transaction_goes_on() -> None:
+    """Over TCP the next statement may come before the cancelled one has ended."""
+
+    async def main() -> None:
+        config = StoreServerConfig(serializable="locking")
+        async with (
+            StoreServer(SimulatedHost("db"), config) as server,
+            StoreClient(*server.address) as holding,
+            StoreClient(*server.address) as store,
+        ):
+            holder = holding.begin()
+            await holder.put(b"s", b"1")
+            for number in range(20):
+                async with store.begin(isolation=Isolation.SERIALIZABLE) as transaction:
+                    await transaction.put(b"own", b"%d" % number)
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(transaction.get(b"s"), 0.01)
+                    if number % 2:
+                        await transaction.put(b"own too", b"1")
+            await holder.commit()
+            assert not await store.transactions()
+            assert server.gauges()["store.uncommitted_bytes"] == 0
+            assert await get(store, b"own") == b"19"
+
+    run(main())
+
+
+def test_a_commit_that_is_refused_does_not_hide_its_transaction() -> None:
+    """Two tasks use one transaction; when their client goes away, so does it."""
+
+    async def main() -> None:
+        config = StoreServerConfig(serializable="locking")
+        async with (
+            StoreServer(SimulatedHost("db"), config) as server,
+            StoreClient(*server.address) as holding,
+        ):
+            holder = holding.begin()
+            await holder.put(b"s", b"1")
+            async with StoreClient(*server.address) as store:
+                connection = await store.connect()
+                connection.start("begin", 1, "serializable", False)
+                await connection.call("put", 1, b"own", b"1")
+                waiting = connection.start("get", 1, b"s")
+                with pytest.raises(InvalidState, match="one task at a time"):
+                    await connection.call("commit", 1)
+                assert not waiting.done()
+            await asyncio.sleep(1)
+            assert [info.locks for info in await holding.transactions()] == [[b"s"]]
+            await asyncio.gather(waiting, return_exceptions=True)
+
+    run(main())

@@ -90,3 +90,30 @@ def test_the_server_makes_a_task_only_for_what_has_to_wait() -> None:
             call["rollback"](peer, 2)
 
     run(main())
+
+
+def test_who_only_reads_lets_the_others_have_a_turn() -> None:
+    async def main() -> None:
+        async with engine_on() as store:
+            turns = 0
+
+            async def other() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            task = asyncio.ensure_future(other())
+            async with store.begin(read_only=True) as transaction:
+                for _ in range(20_000):
+                    await transaction.get(b"a")
+            assert turns >= 4
+            before = turns
+            for _ in range(20_000):
+                async with store.begin(read_only=True) as transaction:
+                    await transaction.get(b"a")
+            assert turns >= before + 8
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    run(main())

@@ -28,8 +28,8 @@ class BreakerConfig:
 
     Args:
         trip: when there are too many failures.
-        slow_call_s: a call that took longer is a failure, whatever it returned; None: no
-            call is too slow, and the closed breaker reads no clock.
+        slow_call_s: a call that took longer is a failure, whatever it returned, 0.001 to
+            86,400; None: no call is too slow, and the closed breaker reads no clock.
         open_s: how long it refuses calls before it asks again, the first time, 0.001 to
             86,400. Jitter takes up to a tenth off.
         open_growth: each time in a row that asking again fails, so many times as long.
@@ -63,7 +63,7 @@ class BreakerConfig:
                 name="trip",
             )
         if self.slow_call_s is not None:
-            check_between("slow_call_s", self.slow_call_s, 0.0, 86_400.0)
+            check_between("slow_call_s", self.slow_call_s, 0.001, 86_400.0)
         check_between("open_s", self.open_s, 0.001, 86_400.0)
         check_between("open_growth", self.open_growth, 1.0, 10.0)
         check_between("open_jitter", self.open_jitter, 0.0, 1.0)

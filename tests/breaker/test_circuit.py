@@ -244,6 +244,7 @@ def test_the_picture_in_the_lesson_of_the_budget_is_true() -> None:
         (lambda: BreakerConfig(open_growth=0.5), "open_growth is 0.5"),
         (lambda: BreakerConfig(open_jitter=1.5), "open_jitter is 1.5"),
         (lambda: BreakerConfig(slow_call_s=-1), "slow_call_s is -1"),
+        (lambda: BreakerConfig(slow_call_s=0), "slow_call_s is 0; .*0.001"),
         (lambda: BreakerConfig(half_open_calls=0), "half_open_calls is 0"),
         (lambda: BreakerConfig(half_open_successes=0), "half_open_successes is 0"),
         (lambda: BreakerConfig(half_open_s=0), "half_open_s is 0"),

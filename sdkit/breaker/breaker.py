@@ -46,7 +46,7 @@ from sdkit import host as hosts
 from sdkit.breaker.circuit import Circuit, CircuitOpen, Generation
 from sdkit.breaker.config import BreakerConfig
 from sdkit.breaker.judging import Errors, judge
-from sdkit.breaker.layer import Layer, refuse_coroutine
+from sdkit.breaker.layer import Layer, WrongKind, check_name, refuse_coroutine
 from sdkit.breaker.metrics import BreakerMetrics, gauges, look
 from sdkit.breaker.states import State, Trigger
 from sdkit.errors import InvalidArgument, InvalidState
@@ -88,8 +88,7 @@ class Breaker(Layer):
         clock: Callable[[], int] | None = None,
         random: Random | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name:
-            raise InvalidArgument(f"name is {name!r}; a breaker is called by a text, not empty")
+        check_name(name, self.kind)
         self.name: Final = name
         self._clock: Final = clock
         self._lock: Final = RLock()  # a listener may ask the breaker about itself
@@ -294,9 +293,9 @@ class Breaker(Layer):
 
     def _failed(self, permit: Generation, due_ns: int | None, error: BaseException) -> None:
         circuit = self._circuit
-        end = circuit.release  # it was cancelled or interrupted
+        end = circuit.release  # it was cancelled or interrupted, or never was a call
         try:
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and not isinstance(error, WrongKind):
                 end = circuit.fail if self._counts(error) else circuit.succeed
         finally:  # a judge that raises has not judged
             self._end(end, permit, due_ns)

@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
-from sdkit.breaker.layer import Layer, refuse_coroutine
+from sdkit.breaker.layer import Layer, check_name, refuse_coroutine
 from sdkit.breaker.places import BulkheadFull, Places
 from sdkit.errors import check_between
 
@@ -47,7 +47,7 @@ class Bulkhead(Layer):
         wait_max_s: nobody waits longer, 0 to 86,400.
 
     Raises:
-        InvalidArgument: a value is out of range.
+        InvalidArgument: a value is out of range, or ``name`` is no text.
     """
 
     kind = "a bulkhead"
@@ -61,6 +61,7 @@ class Bulkhead(Layer):
         waiting_max: int = 10,
         wait_max_s: float = 1.0,
     ) -> None:
+        check_name(name, self.kind, "calls_max")
         check_between("wait_max_s", wait_max_s, 0.0, 86_400.0)
         self.name: Final = name
         self._places: Final = self.places_type(name, calls_max, waiting_max)

@@ -18,7 +18,9 @@ The one thing that goes wrong
     learns how the call ended. So the kind is found out when a function is decorated, of
     partial objects and of objects with ``__call__`` too; generators are refused there
     (calling one runs nothing yet), and a plain function that returns a coroutine after
-    all is refused when it does.
+    all is refused when it does. `Layer.call` is the other way round: what it is given has
+    to return something to be awaited, which of a lambda is known only then. None of these
+    mistakes is the callee's, so a breaker counts none (`WrongKind`).
 """
 
 from __future__ import annotations
@@ -32,6 +34,12 @@ from sdkit.errors import InvalidArgument
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class WrongKind(InvalidArgument):
+    """A plain function where an awaited one belongs, or the reverse; no answer of the callee."""
+
+    code = "wrong_kind"
 
 
 class Layer:
@@ -55,11 +63,25 @@ class Layer:
     def call(
         self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]:
-        """One call of ``function``, which returns something to be awaited; await this, too."""
+        """One call of ``function``, which returns something to be awaited; await this, too.
+
+        Raises:
+            InvalidArgument: it is no function (but the coroutine that one has returned, say), or,
+                as soon as that can be told, it returns nothing to be awaited. Neither counts.
+        """
+        check_function(function, self.kind)
+        code = getattr(function, "__code__", None)
+        if code is None or not code.co_flags & inspect.CO_COROUTINE:
+            function = _awaited(function, self.kind)
         return self.around(function)(*args, **kwargs)
 
     def call_sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """One call of a plain function."""
+        """One call of a plain function.
+
+        Raises:
+            InvalidArgument: it is no function, or it returned a coroutine. Neither counts.
+        """
+        check_function(function, self.kind)
         return self.around_sync(function)(*args, **kwargs)
 
     def around(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -71,16 +93,60 @@ class Layer:
         raise NotImplementedError
 
 
+def check_function(function: object, kind: str) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        InvalidArgument: it is no function.
+    """
+    if inspect.iscoroutine(function):
+        function.close()  # it never runs, and does not complain of it
+        raise InvalidArgument(
+            f"{kind} goes around functions, and {function.__qualname__}(...) has been called "
+            f"already: pass the function and its arguments, {function.__name__}, ..."
+        )
+    if not callable(function):
+        raise InvalidArgument(
+            f"{kind} goes around functions; {function!r} is of type {type(function).__name__}"
+        )
+
+
+def check_name(name: object, kind: str, number: str | None = None) -> None:
+    """Refuse what cannot be the name of a layer.
+
+    Args:
+        number: the argument that was meant, perhaps, if it is a number.
+
+    Raises:
+        InvalidArgument: it is no text, or empty.
+    """
+    if not isinstance(name, str) or not name:
+        is_number = number is not None and isinstance(name, int)
+        hint = f"; did you mean {number}={name!r}?" if is_number else ""
+        raise InvalidArgument(
+            f"name is {name!r}; {kind} is called by a text, not empty{hint}", name="name"
+        )
+
+
+def check_part(name: str, part: object, expected: type) -> None:
+    """Refuse a part of a layer that is neither left out nor what it should be.
+
+    Raises:
+        InvalidArgument: naming the part and its type.
+    """
+    if part is not None and not isinstance(part, expected):
+        raise InvalidArgument(
+            f"{name} is {part!r}; it must be a {expected.__name__}(...)", name=name
+        )
+
+
 def is_async(function: Callable[..., Any], kind: str) -> bool:
     """Does calling ``function`` give something to be awaited?
 
     Raises:
         InvalidArgument: it is no function, or a generator.
     """
-    if not callable(function):
-        raise InvalidArgument(
-            f"{kind} goes around functions; {function!r} is of type {type(function).__name__}"
-        )
+    check_function(function, kind)
     inner: Any = function
     while isinstance(inner, functools.partial):
         inner = inner.func
@@ -110,7 +176,21 @@ def refuse_coroutine(result: object, function: Callable[..., Any], kind: str) ->
     """
     assert inspect.iscoroutine(result)
     result.close()  # it never runs, and does not complain of it
-    raise InvalidArgument(
+    raise WrongKind(
         f"{name_of(function)} returned a coroutine, and {kind} cannot see how that ends before it "
         "is awaited: make it an `async def`, or use `await ...call(function)`"
     )
+
+
+def _awaited(function: Callable[P, Awaitable[T]], kind: str) -> Callable[P, Coroutine[Any, Any, T]]:
+    @functools.wraps(function)
+    async def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        answer = function(*args, **kwargs)
+        if not inspect.isawaitable(answer):
+            raise WrongKind(
+                f"{name_of(function)} returned {type(answer).__name__}, which cannot be awaited: "
+                f"for a plain function use `call_sync`, without await, of {kind}"
+            )
+        return await answer
+
+    return checked

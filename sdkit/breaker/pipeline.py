@@ -34,7 +34,7 @@ from typing import Any, ParamSpec, TypeVar
 from sdkit.breaker.breaker import Breaker
 from sdkit.breaker.bulkhead import Bulkhead
 from sdkit.breaker.fallback import Fallback
-from sdkit.breaker.layer import Layer
+from sdkit.breaker.layer import Layer, check_part
 from sdkit.breaker.retry import Retry
 from sdkit.breaker.timeout import Timeout
 from sdkit.errors import InvalidArgument
@@ -72,7 +72,7 @@ class Pipeline(Layer):
     Decorate once, where the function is defined: `call` builds all the layers for each call.
 
     Raises:
-        InvalidArgument: none is given.
+        InvalidArgument: none is given, or one is something else (a number, say).
     """
 
     kind = "a pipeline"
@@ -86,6 +86,11 @@ class Pipeline(Layer):
         breaker: Breaker | None = None,
         timeout: Timeout | None = None,
     ) -> None:
+        check_part("fallback", fallback, Fallback)
+        check_part("retry", retry, Retry)
+        check_part("bulkhead", bulkhead, Bulkhead)
+        check_part("breaker", breaker, Breaker)
+        check_part("timeout", timeout, Timeout)
         door = Door(breaker) if breaker is not None and bulkhead is not None else None
         outside_in = (fallback, retry, door, bulkhead, breaker, timeout)
         self._inside_out = [layer for layer in reversed(outside_in) if layer is not None]

@@ -96,6 +96,31 @@ def test_sync_calls_open_it_and_a_clock_of_ones_own_ends_the_open_time() -> None
     assert breaker.state is State.CLOSED
 
 
+def test_a_call_of_the_wrong_kind_says_what_to_do_and_counts_as_nothing() -> None:
+    breaker = Breaker("it", TWO, failure_on=Exception)
+    calls: list[int] = []
+
+    async def main() -> None:
+        with pytest.raises(InvalidArgument, match=r"append returned NoneType.*call_sync"):
+            await breaker.call(calls.append, 1)  # type: ignore[arg-type]
+        with pytest.raises(
+            InvalidArgument, match=r"failing_later\(\.\.\.\) has been called already"
+        ):
+            await breaker.call(failing_later())  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument, match="already"):
+            breaker.call_sync(failing_later())  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument, match="of type int"):
+            breaker.call_sync(7)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument, match="returned a coroutine"):
+            _ = breaker.call_sync(failing_later)
+        assert await breaker.call(lambda: asyncio.sleep(0, "well")) == "well"
+
+    run(main())
+    seen = breaker.metrics()
+    assert (breaker.state, seen.failed, seen.refused) == (State.CLOSED, 0, 0)
+    assert seen.cancelled == 2, "two were let in before it could be told, and say nothing"
+
+
 def test_a_block_counts_its_error_and_may_be_told_of_a_bad_end() -> None:
     async def main() -> None:
         breaker = Breaker("it", TWO)

@@ -19,7 +19,10 @@ What may be repeated (``docs/errors.md``)
                      it once, which only the caller knows: ``idempotent=True``
     Rejected         the same request will be refused again: no
     Aborted          nothing of a whole transaction happened: repeat that, not this call
-    any other        unknown; ``retry_on`` can name it
+    ConnectionRefusedError
+                     Python's own; nobody listens, so nothing was sent: yes
+    any other        unknown, since a `TimeoutError` or another `OSError` may come after
+                     the call did its work; ``retry_on`` can name it
 
 Two things to notice
     1. What this process refused itself, a `CircuitOpen` or a `BulkheadFull`, is
@@ -44,7 +47,7 @@ from sdkit.breaker.backoff import SECOND_NS, Backoff
 from sdkit.breaker.budget import RetryBudget
 from sdkit.breaker.circuit import CircuitOpen
 from sdkit.breaker.judging import Errors, judge
-from sdkit.breaker.layer import Layer, name_of, refuse_coroutine
+from sdkit.breaker.layer import Layer, check_part, name_of, refuse_coroutine
 from sdkit.breaker.places import BulkheadFull
 from sdkit.errors import Indeterminate, Unavailable, check_between
 from sdkit.trace import event
@@ -60,7 +63,7 @@ def may_be_repeated(error: Exception, *, idempotent: bool) -> bool:
     match error:
         case CircuitOpen() | BulkheadFull():
             return False
-        case Unavailable():
+        case Unavailable() | ConnectionRefusedError():
             return True
         case Indeterminate():
             return idempotent
@@ -75,11 +78,12 @@ class Retry(Layer):
         backoff: how long to pause before each further one.
         budget: shared by all that should not exceed it together; one of its own unless given.
         idempotent: doing it twice is the same as doing it once.
-        retry_on: which errors are retried instead: types, or a function of the error.
+        retry_on: which errors are retried instead: types, or a function of the error. Unless
+            given, those that `may_be_repeated`.
         random: draws the jitter; the current host's unless given.
 
     Raises:
-        InvalidArgument: a value is out of range.
+        InvalidArgument: a value is out of range, or of another type.
     """
 
     kind = "a retry"
@@ -95,6 +99,8 @@ class Retry(Layer):
         random: Random | None = None,
     ) -> None:
         check_between("attempts", attempts, 1, 100)
+        check_part("budget", budget, RetryBudget)
+        check_part("backoff", backoff, Backoff)
         self.budget: Final = budget if budget is not None else RetryBudget()
         self._attempts, self._backoff, self._random = attempts, backoff or Backoff(), random
         self._may = (

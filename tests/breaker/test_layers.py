@@ -83,6 +83,9 @@ class Service:
         (Aborted("all of it"), True, 1),
         (CircuitOpen("open"), True, 1),
         (BulkheadFull("full"), True, 1),
+        (ConnectionRefusedError("nobody listens"), False, 3),
+        (ConnectionResetError("?"), True, 1),
+        (TimeoutError("?"), True, 1),
         (OSError("what?"), True, 1),
     ],
     ids=lambda it: type(it).__name__ if isinstance(it, Exception) else str(it),
@@ -218,6 +221,23 @@ def test_a_thread_hands_its_place_to_a_task_that_waits() -> None:
 
     assert asyncio.run(main()) == "in"
     assert bulkhead.calls == 0
+
+
+def test_a_number_where_the_name_belongs_is_told_where_it_belongs() -> None:
+    for wrong in (3, -1):
+        with pytest.raises(InvalidArgument, match=f"did you mean calls_max={wrong}"):
+            Bulkhead(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="name is ''; a bulkhead is called by a text"):
+        Bulkhead("")
+
+
+def test_parts_of_another_type_are_refused_when_they_are_given() -> None:
+    with pytest.raises(InvalidArgument, match=r"timeout is 1.0; it must be a Timeout"):
+        Pipeline(timeout=1.0)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"budget is 10; it must be a RetryBudget"):
+        Retry(budget=10)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"backoff is 0.1; it must be a Backoff"):
+        Retry(backoff=0.1)  # type: ignore[arg-type]
 
 
 # ── time-out ─────────────────────────────────────────────────────────────────

@@ -15,7 +15,8 @@ The idea
 
 In every stretch, however long, there are at most ``percent`` of a retry per call, and
 ``saved_max`` on top. While few calls fail, all of them are retried, as if there were
-no budget; when all fail, the callee sees a tenth more load, not three times as much.
+no budget; when all fail, the callee sees a tenth more load and the saved ones, not three times
+as much.
 
 As in Finagle's RetryBudget and gRPC's retry throttling (gRFC A6). Counted in
 hundredths of a retry, in whole numbers, so that a hundred calls are worth exactly as

@@ -44,6 +44,7 @@ from sdkit.store.database import IDLE_TICKS, Database
 from sdkit.store.handle import EngineTransaction
 from sdkit.store.interface import Isolation, TransactionInfo, VersionInfo
 from sdkit.store.isolation import level_of
+from sdkit.store.limits import check_open
 from sdkit.store.locks import Kind
 from sdkit.store.ranges import Range
 from sdkit.store.records import encode_commit
@@ -204,8 +205,7 @@ class StoreEngine:
         self, *, isolation: Isolation = Isolation.REPEATABLE_READ, read_only: bool = False
     ) -> EngineTransaction:
         """See `sdkit.store.interface.Store.begin`."""
-        if not self._open:
-            raise Closed("the store is closed; nothing was begun")
+        check_open(self._open)
         transaction = EngineTransaction(self, level_of(isolation), read_only)
         self.database.enter(transaction)
         transaction.began_s = self._loop.time()

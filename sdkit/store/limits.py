@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sdkit.errors import InvalidArgument, LimitExceeded, Overloaded, Unavailable
+from sdkit.errors import Closed, InvalidArgument, LimitExceeded, Overloaded, Unavailable
 from sdkit.store.config import StoreConfig
 
 WRITE_OVERHEAD_BYTES: Final = 260  # what becomes of a write: a key and a version of it
@@ -34,6 +34,19 @@ class StoreFull(Unavailable):
     """There is no memory left for what the call would write; nothing was written."""
 
     code = "store_full"
+
+
+def check_open(is_open: bool) -> None:
+    """Refuse to begin a transaction in an engine that is not entered yet, or was left already.
+
+    Raises:
+        Closed: it is not open.
+    """
+    if not is_open:
+        raise Closed(
+            "the store is not open: write `async with StoreEngine(host) as store`, and use it in "
+            "that block; nothing was begun"
+        )
 
 
 def check_key_type(key: object) -> None:

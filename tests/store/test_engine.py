@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from sdkit.errors import (
     LimitExceeded,
     Overloaded,
 )
+from sdkit.host import Host
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
@@ -631,6 +633,14 @@ def test_a_long_reader_shows_in_the_gauges_and_its_end_frees_what_it_held() -> N
             assert free["store.bytes"] < held["store.bytes"]
 
     run(main())
+
+
+def test_a_store_that_is_not_entered_says_how_to_enter_it(tmp_path: Path) -> None:
+    with (
+        Host.local("db", tmp_path) as host,
+        pytest.raises(Closed, match=r"the store is not open: write `async with StoreEngine"),
+    ):
+        StoreEngine(host).begin()
 
 
 def test_closing_aborts_what_is_open_and_finishes_what_is_committing() -> None:

@@ -102,6 +102,9 @@ class Breaker(Layer):
             self._now_ns(),
         )
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {self.state.value}>"
+
     # ── calls ────────────────────────────────────────────────────────────────
 
     def attempt(self) -> Attempt:
@@ -340,6 +343,9 @@ class Attempt:
 
     def __enter__(self) -> Self:
         return self
+
+    def __repr__(self) -> str:
+        return f"<Attempt through {self._breaker.name}: {'over' if self._is_over else 'under way'}>"
 
     def __exit__(
         self,

@@ -49,6 +49,9 @@ class RetryBudget:
         self._percent = percent
         self._limit = self._saved = saved_max * RETRY
 
+    def __repr__(self) -> str:
+        return f"<RetryBudget: {self._percent} %, {self.retries} of {self._limit // RETRY} saved>"
+
     @property
     def retries(self) -> int:
         """How many could be made now."""

@@ -68,6 +68,13 @@ class Bulkhead(Layer):
         self._wait_max_s = wait_max_s
         self._lock: Final = threading.RLock()  # a listener may ask the bulkhead about itself
 
+    def __repr__(self) -> str:
+        places = self._places
+        return (
+            f"<{type(self).__name__} {self.name}: {places.taken} of {places.calls_max} under way, "
+            f"{places.waiting} of {places.waiting_max} waiting>"
+        )
+
     @property
     def calls(self) -> int:
         """How many are under way."""

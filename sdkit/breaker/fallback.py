@@ -86,6 +86,14 @@ class Fallback(Layer):
         self._good = LastGood(entries_max, age_max_ns) if last_good else None
         self._lock: Final = Lock()
 
+    def __repr__(self) -> str:
+        has = {
+            "last good": self._good is not None,
+            "instead": self._instead is not None,
+            "default": self._default is not _NOTHING,
+        }
+        return f"<Fallback: {', '.join(way for way, is_given in has.items() if is_given)}>"
+
     def around(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """Calls ``function``; answers in its place if it fails."""
 

@@ -99,6 +99,10 @@ class Pipeline(Layer):
                 "a pipeline needs at least one of fallback, retry, bulkhead, breaker and timeout"
             )
 
+    def __repr__(self) -> str:
+        outside_in = [layer for layer in reversed(self._inside_out) if not isinstance(layer, Door)]
+        return f"<Pipeline: {', '.join(map(repr, outside_in))}>"
+
     def around(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """``function`` inside all of them."""
         innermost, *others = self._inside_out

@@ -109,6 +109,9 @@ class Retry(Layer):
             else judge("retry_on", retry_on)
         )
 
+    def __repr__(self) -> str:
+        return f"<Retry: {self._attempts} attempts, {self.budget!r}>"
+
     def around(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """Calls ``function`` until it succeeds, or no retry is left: then its last error."""
 

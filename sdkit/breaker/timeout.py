@@ -44,6 +44,9 @@ class Timeout(Layer):
         check_between("seconds", seconds, 0.001, 86_400.0)
         self._seconds = seconds
 
+    def __repr__(self) -> str:
+        return f"<Timeout: {self._seconds:g} s>"
+
     def around(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """Calls ``function``; raises `DeadlineExceeded` if it has not ended in time."""
 

@@ -41,6 +41,7 @@ from sdkit.hashing.placement import (
     check_count,
     checked_nodes,
     key_bytes,
+    shown,
     with_node,
     without_node,
 )
@@ -68,6 +69,9 @@ class Jump:
     def nodes(self) -> Mapping[str, float]:
         """The nodes, in the order of their numbers."""
         return MappingProxyType(self._nodes)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``: one hash and about ln(nodes) steps."""

@@ -37,6 +37,7 @@ from sdkit.hashing.placement import (
     check_count,
     checked_nodes,
     key_bytes,
+    shown,
     with_node,
     without_node,
 )
@@ -61,6 +62,9 @@ class Modulo:
     @property
     def nodes(self) -> Mapping[str, float]:
         return MappingProxyType(self._nodes)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``: a hash and a division."""

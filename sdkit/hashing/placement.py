@@ -189,6 +189,14 @@ def check_count(count: int, nodes: Mapping[str, float]) -> None:
     check_between("count", count, 1, len(nodes))
 
 
+def shown(placement: Placement) -> str:
+    """A placement at one look, for its ``__repr__``: its type, and some of its nodes."""
+    nodes = placement.nodes
+    return (
+        f"<{type(placement).__name__}: {len(nodes)} node{'s'[: len(nodes) != 1]}, {_some(nodes)}>"
+    )
+
+
 def _some(nodes: Iterable[str]) -> str:
     names = list(nodes)
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""

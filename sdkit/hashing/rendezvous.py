@@ -41,6 +41,7 @@ from sdkit.hashing.placement import (
     check_count,
     checked_nodes,
     key_bytes,
+    shown,
     with_node,
     without_node,
 )
@@ -67,6 +68,9 @@ class Rendezvous:
     @property
     def nodes(self) -> Mapping[str, float]:
         return MappingProxyType(self._nodes)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``. O(nodes)."""

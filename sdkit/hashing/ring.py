@@ -48,6 +48,7 @@ from sdkit.hashing.placement import (
     check_count,
     checked_nodes,
     key_bytes,
+    shown,
     with_node,
     without_node,
 )
@@ -89,6 +90,9 @@ class Ring:
     @property
     def nodes(self) -> Mapping[str, float]:
         return MappingProxyType(self._nodes)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``: one hash, and a binary search among the points."""

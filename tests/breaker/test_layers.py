@@ -240,6 +240,26 @@ def test_parts_of_another_type_are_refused_when_they_are_given() -> None:
         Retry(backoff=0.1)  # type: ignore[arg-type]
 
 
+def test_each_part_shows_what_it_is_at_one_look() -> None:
+    breaker = Breaker("it")
+    pipeline = Pipeline(
+        fallback=Fallback(default=[], last_good=True),
+        retry=Retry(attempts=2),
+        bulkhead=Bulkhead("few", calls_max=3),
+        breaker=breaker,
+        timeout=Timeout(0.5),
+    )
+    assert repr(pipeline) == (
+        "<Pipeline: <Fallback: last good, default>, "
+        "<Retry: 2 attempts, <RetryBudget: 10 %, 10 of 10 saved>>, "
+        "<Bulkhead few: 0 of 3 under way, 0 of 10 waiting>, <Breaker it: closed>, "
+        "<Timeout: 0.5 s>>"
+    )
+    with breaker.attempt() as attempt:
+        assert repr(attempt) == "<Attempt through it: under way>"
+    assert repr(attempt) == "<Attempt through it: over>"
+
+
 # ── time-out ─────────────────────────────────────────────────────────────────
 
 

@@ -216,3 +216,13 @@ def test_adding_a_node_that_makes_another_too_light_is_refused() -> None:
             subject.add("c", 100_000)
         assert list(subject.nodes) == ["a", "b"]
         assert subject.add("c", 1) > Fraction(1, 4)
+
+
+@scheme
+def test_it_shows_its_nodes_at_one_look(make: Callable[[list[str]], Placement]) -> None:
+    subject = make(["a"])
+    kind = type(subject).__name__
+    assert repr(subject) == f"<{kind}: 1 node, a>"
+    for node in "bcdefg":
+        subject.add(node)
+    assert repr(subject) == f"<{kind}: 7 nodes, a, b, c, d, e and 2 more>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdkit.cli.sim_comparison import bars, cell_text
+from sdkit.cli.sim_comparison import bars, cell_text, row_texts
 from sdkit.scenarios.cascade_figures import compare
 from sdkit.scenarios.comparison import Plot, Table
 
@@ -13,9 +13,9 @@ def draw() -> str:
     for part in compare(0):
         match part:
             case Table():
-                rows = [part.columns, ["---"] * len(part.columns), *part.rows]
+                rows = [part.columns, ["---"] * len(part.columns), *row_texts(part)]
                 drawn += [f"{part.title}:", ""]
-                drawn += ["| " + " | ".join(map(cell_text, row)) + " |" for row in rows]
+                drawn += ["| " + " | ".join(row) + " |" for row in rows]
                 drawn += ["", "; ".join(part.notes) + "."]
             case Plot():
                 top = max(max(values) for values in part.curves.values())

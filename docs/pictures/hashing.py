@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdkit.cli.sim_comparison import cell_text
+from sdkit.cli.sim_comparison import row_texts
 from sdkit.scenarios.comparison import Table, Text
 from sdkit.scenarios.hashing import compare
 
@@ -11,8 +11,8 @@ def draw() -> str:
     """What ``sdkit sim hashing`` prints about load, moves and single keys, for seed 0."""
     parts = compare(0)
     table = next(part for part in parts if isinstance(part, Table))
-    rows = [table.columns, ["---"] * len(table.columns), *table.rows]
-    drawn = ["| " + " | ".join(map(cell_text, row)) + " |" for row in rows]
+    rows = [table.columns, ["---"] * len(table.columns), *row_texts(table)]
+    drawn = ["| " + " | ".join(row) + " |" for row in rows]
     for part in parts:
         if isinstance(part, Text):
             drawn += ["", f"{part.title}:", "", "```text", *part.lines, "```"]

@@ -43,9 +43,13 @@ def _show_table(console: Console, table: Table) -> None:
     shown = RichTable(box=None, padding=(0, 2, 0, 0))
     for number, heading in enumerate(table.columns):
         is_text = any(isinstance(row[number], str) for row in table.rows)
-        shown.add_column(escape(heading), justify="left" if is_text else "right")
-    for row in table.rows:
-        shown.add_row(*(escape(cell_text(cell)) for cell in row))
+        shown.add_column(
+            escape(heading),
+            justify="left" if is_text else "right",
+            no_wrap=number == 0,  # the names of the rows: where it is narrow, headings wrap instead
+        )
+    for row in row_texts(table):
+        shown.add_row(*map(escape, row))
     console.print(shown, highlight=False)
     for note in table.notes:
         console.print(escape(note), highlight=False)
@@ -63,6 +67,24 @@ def bars(values: Sequence[float], top: float) -> str:
     """One character for each value, as high as its share of ``top``; only zero is blank."""
     steps = len(BARS) - 1
     return "".join(BARS[max(1, round(steps * value / top)) if value > 0 else 0] for value in values)
+
+
+def row_texts(table: Table) -> list[tuple[str, ...]]:
+    """The rows as text, with the same number of decimals wherever a column has any."""
+    columns = zip(*table.rows, strict=True)
+    return list(zip(*map(_column_texts, columns), strict=True))
+
+
+def _column_texts(cells: Sequence[Cell]) -> list[str]:
+    alone = [cell_text(cell) for cell in cells]
+    of_floats = [text for text, cell in zip(alone, cells, strict=True) if isinstance(cell, float)]
+    if any("e" in text for text in of_floats):  # tiny ones: too many digits to stand in line
+        return alone
+    decimals = max((len(text.partition(".")[2]) for text in of_floats), default=0)
+    return [
+        f"{cell:,.{decimals}f}" if isinstance(cell, float) else text
+        for text, cell in zip(alone, cells, strict=True)
+    ]
 
 
 def cell_text(cell: Cell) -> str:

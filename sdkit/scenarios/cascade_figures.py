@@ -87,7 +87,8 @@ def compare(seed: int) -> list[Part]:
             rows,
             (
                 f"lost: failed, or later than {GOOD_S:g} s",
-                "well again: 9 of 10 pages complete, counted from when Profile was",
+                "median s: of all pages, the lost ones too",
+                "well again: from Profile's recovery until 9 of 10 pages are complete again",
             ),
         ),
         Plot(

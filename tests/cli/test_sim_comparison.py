@@ -43,6 +43,21 @@ def test_every_part_is_shown_with_its_title() -> None:
     ]
 
 
+def test_names_are_whole_on_a_narrow_screen_and_decimals_stand_in_line() -> None:
+    headings = ("scheme", *("a heading that is long",) * 6)
+    rows = [
+        ("rendezvous", *(1.16, 0.855, None, 1_234.5, 7, 1e-9)),
+        ("b", *(1.0, 2.5, 0.5, 2.0, 8, 1.0)),
+    ]
+    shown = io.StringIO()
+    show(Console(file=shown, width=60), TOY, 0, [Table("narrow", headings, rows)])
+    last = [line.split() for line in shown.getvalue().splitlines()[-2:]]
+    assert last == [
+        ["rendezvous", "1.16", "0.855", "1,234", "7", "1e-09"],
+        ["b", "1.00", "2.500", "0.5", "2", "8", "1"],
+    ]
+
+
 def test_as_json_it_has_the_kind_and_the_fields_of_each_part() -> None:
     data = json.loads(json.dumps(plain(TOY, 3, compare(3))))
     assert (data["comparison"], data["seed"]) == ("toy", 3)

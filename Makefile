@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check bench pictures names torture explore clean
+.PHONY: help demo dev test check bench pictures names torture explore clean
 
 help:             ## this list
 	@sed -n 's/^\([a-z]*\): .*## /make \1	/p' Makefile
@@ -19,6 +19,8 @@ help:             ## this list
 
 demo: .venv/run   ## eight clients, two kills, no loss: twenty seconds
 	@$(BIN)/sdkit demo
+
+dev: .venv/dev    ## .venv with what tests, benchmarks and comparisons need, too
 
 test: .venv/dev   ## every test, under five minutes on two cores
 	$(BIN)/python -m pytest -n 2

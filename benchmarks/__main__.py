@@ -32,7 +32,7 @@ def main(
         if room not in ROOMS:
             console.print(f"no benchmark named {room}; there are {', '.join(ROOMS)}")
             raise typer.Exit(2)
-        works: list[Work] = importlib.import_module(f"benchmarks.{room}").table()
+        works = _table(room, console)
         for work in works:
             if only in work.work:
                 with console.status("") as status:
@@ -41,6 +41,19 @@ def main(
     if json_file is not None:
         figures = [asdict(figure) for result in results for figure in result.figures]
         json_file.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def _table(room: str, console: Console) -> list[Work]:
+    try:
+        works: list[Work] = importlib.import_module(f"benchmarks.{room}").table()
+    except ModuleNotFoundError as error:
+        console.print(
+            f"the benchmark of {room} compares with {error.name}, which is not installed; "
+            "`make dev` installs all peers (or: pip install -e '.[dev]')",
+            markup=False,  # or [dev] would be a colour
+        )
+        raise typer.Exit(2) from error
+    return works
 
 
 def _print(console: Console, result: Result) -> None:

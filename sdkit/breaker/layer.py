@@ -99,16 +99,17 @@ def check_function(function: object, kind: str) -> None:
     Raises:
         InvalidArgument: it is no function.
     """
+    if callable(function):
+        return
     if inspect.iscoroutine(function):
         function.close()  # it never runs, and does not complain of it
         raise InvalidArgument(
             f"{kind} goes around functions, and {function.__qualname__}(...) has been called "
             f"already: pass the function and its arguments, {function.__name__}, ..."
         )
-    if not callable(function):
-        raise InvalidArgument(
-            f"{kind} goes around functions; {function!r} is of type {type(function).__name__}"
-        )
+    raise InvalidArgument(
+        f"{kind} goes around functions; {function!r} is of type {type(function).__name__}"
+    )
 
 
 def check_name(name: object, kind: str, number: str | None = None) -> None:

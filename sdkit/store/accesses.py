@@ -78,6 +78,8 @@ class Accesses(Generic[Owner]):
         owners = self._of_key.get(key)
         if owners is not None and (len(owners) > 1 or owner not in owners):
             return True
+        if not self.ranges:
+            return False
         return any(key in ranges for other, ranges in self.ranges.items() if other is not owner)
 
     def owners(self, key: bytes) -> Iterator[Owner]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sdkit.check import isolation, linearizability
 
 UNDECIDED_SHOWN: Final = 5
+ANSWERS: Final = ("read", "get", "dequeue", "length")  # null says something there
 MEANINGS: Final = {
     "impossible read": "a read that no database could have answered",
     "G0": "two overwrite each other's writes",
@@ -42,7 +43,7 @@ MEANINGS: Final = {
 
 def explain_order(verdict: linearizability.Verdict) -> str:
     """The verdict of `linearizability.check`."""
-    what = f"{verdict.operations:,} operations on a {verdict.model}"
+    what = f"{verdict.operations:,} operation{'s' * (verdict.operations != 1)} on a {verdict.model}"
     match verdict.result:
         case "linearizable":
             return f"linearizable: there is an order for {what}"
@@ -70,12 +71,9 @@ def call(operation: Operation) -> str:
         asked = operation.op
     if operation.outcome == "info":
         return f"{asked}: no answer"
-    silent = operation.result is None and operation.op not in ("read", "get", "dequeue")
-    return (
-        asked
-        if silent or operation.result == operation.argument
-        else (f"{asked}: {shown(operation.result)}")
-    )
+    if operation.op not in ANSWERS and operation.result in (None, operation.argument):
+        return asked
+    return f"{asked}: {shown(operation.result)}"
 
 
 def _contradiction(model: str, found: Counterexample) -> list[str]:
@@ -83,7 +81,8 @@ def _contradiction(model: str, found: Counterexample) -> list[str]:
     calls = "this call" if count == 1 else f"these {count} calls"
     where = f" on {found.part}" if found.part else ""
     lines = [
-        f"not linearizable: no {model} could have answered {calls}{where}",
+        f"not linearizable: no {model} could have answered {calls}{where}; "
+        "times count from the first",
         *_table(found.operations),
         "",
         f"an order, as far as there is one, from {found.initial}:",
@@ -138,7 +137,7 @@ def summary(verdict: isolation.Verdict) -> str:
     """One sentence: which levels hold, or what could not be known."""
     levels = verdict.levels
     best = levels[-1] if levels else ""
-    count = f"{verdict.transactions:,} transactions"
+    count = f"{verdict.transactions:,} transaction{'s' * (verdict.transactions != 1)}"
     broken = next((level for level in LEVELS if level not in levels), "")
     if not verdict.real_time and broken == "strict serializable":
         broken = ""

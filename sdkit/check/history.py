@@ -45,6 +45,7 @@ from sdkit.check.lines import (
     label,
     objects,
     one_of,
+    only_known,
     thawed,
     whole,
 )
@@ -53,6 +54,7 @@ Process = int | str
 Outcome = Literal["ok", "fail", "info"]
 
 TYPES: Final = ("invoke", "ok", "fail", "info")
+FIELDS: Final = ("process", "type", "op", "key", "value", "time_ns")
 
 
 @dataclass(slots=True)
@@ -69,6 +71,8 @@ class Operation:
         start: when it was called, in nanoseconds from any origin.
         end: when it ended; None with the outcome info, whatever its client saw.
         line: the line of its call in a file, or 0.
+        argument_given, result_given: false where a line of a file has no ``value`` at all, which
+            is not the same as null. What a model needs and nobody wrote down, it refuses.
     """
 
     process: Process
@@ -80,6 +84,8 @@ class Operation:
     start: int
     end: int | None
     line: int = 0
+    argument_given: bool = True
+    result_given: bool = True
 
 
 @dataclass(slots=True)
@@ -90,7 +96,7 @@ class History:
 
     @classmethod
     def parse(cls, lines: Iterable[str | bytes]) -> History:
-        """The history in ``lines``, which may be an open file. Unknown fields are ignored.
+        """The history in ``lines``, which may be an open file.
 
         Raises:
             MalformedHistory: the first line that is wrong, and why.
@@ -116,18 +122,18 @@ class History:
                 events.append((end, 2 * last if each.end is None else 2 * number + 2, True, each))
             following[each.process] = number
         for time_ns, _, ends, each in sorted(events, key=lambda event: event[:2]):
-            value = each.argument
+            given, value = each.argument_given, each.argument
             if ends:
-                value = each.result if each.outcome == "ok" else None
+                given, value = each.outcome == "ok" and each.result_given, each.result
             yield dumped(
                 {
                     "process": each.process,
                     "type": each.outcome if ends else "invoke",
                     "op": each.op,
                     "key": thawed(each.key),
-                    "value": thawed(value),
                     "time_ns": time_ns,
-                }
+                },
+                {"value": thawed(value)} if given else {},
             )
 
 
@@ -194,6 +200,7 @@ class _Reader:
 
     def take(self, line: int, fields: dict[str, object]) -> None:
         """One line of a file."""
+        only_known(fields, FIELDS, line)
         process = label(fields, "process", line)
         kind = one_of(fields, "type", TYPES, line)
         time_ns = self._time(whole(fields, "time_ns", line), line)
@@ -211,8 +218,11 @@ class _Reader:
                     f"op is {op!r}; an invoke names its operation, as in 'read'", line=line
                 )
             self.begin(process, op, key, value, time_ns, line)
+            self._open[process].argument_given = "value" in fields
             return
         self._check_same(process, fields, key, line)
+        if process in self._open:
+            self._open[process].result_given = kind != "ok" or "value" in fields
         self.end(process, kind, value, time_ns, line)  # type: ignore[arg-type]
 
     def begin(

@@ -18,7 +18,8 @@ Two things to notice
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from enum import Enum
 from typing import Final, NoReturn
 
@@ -115,19 +116,30 @@ def objects(lines: Iterable[str | bytes]) -> Iterator[tuple[int, dict[str, objec
                 continue
             found = json.loads(text, parse_constant=_refuse)
         except UnicodeDecodeError as error:
-            raise MalformedHistory(f"is not UTF-8 text: {error}", line=number) from None
+            raise MalformedHistory(f"not UTF-8 text: {error}", line=number) from None
         except RecursionError:
             raise MalformedHistory("lists within lists, too deep to read", line=number) from None
         except ValueError as error:
-            raise MalformedHistory(f"is not JSON: {error}", line=number) from None
+            raise MalformedHistory(f"not JSON: {error}", line=number) from None
         if not isinstance(found, dict):
             raise MalformedHistory("expected one JSON object, {...}", line=number)
         yield number, found
 
 
-def dumped(fields: dict[str, object]) -> str:
-    """One line, without its end. Fields that are None are left out."""
-    return json.dumps({name: value for name, value in fields.items() if value is not None})
+def dumped(fields: dict[str, object], also: dict[str, object] | None = None) -> str:
+    """One line, without its end: of ``fields`` those that are not None, and all of ``also``."""
+    found = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps({**found, **(also or {})})
+
+
+def only_known(fields: dict[str, object], known: Sequence[str], line: int) -> None:
+    """Refuse a field that nobody would read: misspelt, it would be a claim that is not checked."""
+    for name in fields:
+        if name not in known:
+            near = [each for each in known if name and each.startswith(name)]
+            near = near or get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+            raise MalformedHistory(f"no field is called {name!r}; {hint}", line=line)
 
 
 def whole(fields: dict[str, object], name: str, line: int) -> int | None:

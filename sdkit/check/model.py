@@ -56,6 +56,10 @@ class Model:
     name: ClassVar[str]
     calls: ClassVar[Mapping[str, bool]]
     """The names of its calls, and whether they may change the state."""
+    takes: ClassVar[frozenset[str]] = frozenset()
+    """The calls that say nothing without the value they were made with."""
+    answers: ClassVar[frozenset[str]] = frozenset()
+    """The calls that say nothing without what they answered."""
     initial: State = None
 
     def check(self, operation: Operation) -> None:
@@ -67,6 +71,21 @@ class Model:
         if operation.op not in self.calls:
             raise MalformedHistory(
                 f"{self.name} has no operation {operation.op!r}; it has {', '.join(self.calls)}",
+                line=operation.line,
+            )
+        if operation.op in self.takes and not operation.argument_given:
+            raise MalformedHistory(
+                f"{operation.op} has no value; write what it was called with, null too",
+                line=operation.line,
+            )
+        if (
+            operation.op in self.answers
+            and operation.outcome == "ok"
+            and not operation.result_given
+        ):
+            raise MalformedHistory(
+                f"the ok of this {operation.op} has no value; write what it answered on the line "
+                "of the ok, null too",
                 line=operation.line,
             )
 

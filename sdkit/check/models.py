@@ -33,6 +33,8 @@ class Register(Model):
 
     name = "register"
     calls: ClassVar[Mapping[str, bool]] = {"read": False, "write": True, "cas": True}
+    takes: ClassVar[frozenset[str]] = frozenset({"write", "cas"})
+    answers: ClassVar[frozenset[str]] = frozenset({"read"})
 
     def check(self, operation: Operation) -> None:
         super().check(operation)
@@ -88,6 +90,8 @@ class Map(Model):
 
     name = "map"
     calls: ClassVar[Mapping[str, bool]] = {"get": False, "put": True, "delete": True}
+    takes: ClassVar[frozenset[str]] = frozenset({"put"})
+    answers: ClassVar[frozenset[str]] = frozenset({"get"})
 
     def check(self, operation: Operation) -> None:
         super().check(operation)
@@ -134,6 +138,8 @@ class Queue(Model):
 
     name = "queue"
     calls: ClassVar[Mapping[str, bool]] = {"enqueue": True, "dequeue": True}
+    takes: ClassVar[frozenset[str]] = frozenset({"enqueue"})
+    answers: ClassVar[frozenset[str]] = frozenset({"dequeue"})
     initial: State = ()
 
     def check(self, operation: Operation) -> None:
@@ -177,6 +183,8 @@ class Log(Model):
 
     name = "log"
     calls: ClassVar[Mapping[str, bool]] = {"append": True, "read": False, "length": False}
+    takes: ClassVar[frozenset[str]] = frozenset({"append"})
+    answers: ClassVar[frozenset[str]] = frozenset({"read", "length"})
 
     def __init__(self) -> None:
         # Thousands of states share their beginnings. As tuples each would be a copy.
@@ -230,6 +238,8 @@ class Counter(Model):
 
     name = "counter"
     calls: ClassVar[Mapping[str, bool]] = {"read": False, "add": True}
+    takes: ClassVar[frozenset[str]] = frozenset({"add"})
+    answers: ClassVar[frozenset[str]] = frozenset({"read"})
     initial: State = 0
 
     def check(self, operation: Operation) -> None:
@@ -263,10 +273,16 @@ class Set(Model):
         "add": True,
         "remove": True,
     }
+    takes: ClassVar[frozenset[str]] = frozenset({"add", "remove", "contains"})
+    answers: ClassVar[frozenset[str]] = frozenset({"read", "contains"})
     initial: State = frozenset()
 
     def check(self, operation: Operation) -> None:
         super().check(operation)
+        if operation.op == "contains" and operation.outcome == "ok" and operation.result is None:
+            raise MalformedHistory(
+                "contains answered null; expected true or false", line=operation.line
+            )
         if operation.op != "read":
             check_answer(operation)
         elif operation.outcome == "ok" and not isinstance(operation.result, tuple):

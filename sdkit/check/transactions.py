@@ -45,6 +45,7 @@ from sdkit.check.lines import (
     label,
     objects,
     one_of,
+    only_known,
     thawed,
     whole,
 )
@@ -172,12 +173,13 @@ class Transaction:
 
 
 def parse(lines: Iterable[str | bytes]) -> Iterator[Transaction]:
-    """The transactions in ``lines``, which may be an open file. Unknown fields are ignored.
+    """The transactions in ``lines``, which may be an open file.
 
     Raises:
         MalformedHistory: the first line that is wrong, and why.
     """
     for number, fields in objects(lines):
+        only_known(fields, FIELDS, number)
         process = fields.get("process")
         status = one_of({"status": "committed", **fields}, "status", STATUSES, number)
         yield Transaction(
@@ -194,6 +196,10 @@ def parse(lines: Iterable[str | bytes]) -> Iterator[Transaction]:
 
 
 _LISTS: Final = ("reads", "predicate_reads", "writes", "appends")
+FIELDS: Final = (
+    *("id", "process", *_LISTS, "operations"),
+    *("position", "status", "begin_ns", "end_ns"),
+)
 
 
 def _pairs(fields: dict[str, object], name: str, line: int) -> list[tuple[object, ...]]:

@@ -192,7 +192,8 @@ class Observed:
                     self._take_value(number, access, access.value)
             except _Impossible as error:
                 what = f"{access.kind.value} of {shown(access.key)}: {shown(access.value)}"
-                self._find("impossible read", [number], f"{what}, {error}")
+                reader = f"transaction {self.transactions[number].id}"
+                self._find("impossible read", [number], f"{reader}: {what}, {error}")
 
     def _is_own(self, access: Access, own: list[Hashable], is_ordered: bool) -> bool:
         """Does it see what the transaction wrote itself?"""

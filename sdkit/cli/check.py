@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -64,7 +64,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Judge a recorded history: exit 0 it holds, 1 violated, 3 undecided, 2 not a history."""
-    if (model is None) == (level is None):
+    if model is not None and level is not None:
+        raise InvalidArgument("give --model for calls or --isolation for transactions, not both")
+    if model is None and level is None:
         raise InvalidArgument("give --model NAME for calls, or --isolation LEVEL for transactions")
     if model is not None:
         status = _calls(file, _known("model", model, list(MODELS)), budget, html, as_json=as_json)
@@ -78,7 +80,8 @@ def _calls(file: Path, name: str, budget: str, html: Path | None, *, as_json: bo
     steps, seconds = _budget(budget)
     with _lines(file) as lines:
         history = History.parse(lines)
-    with _progress() as say:
+    _refuse_empty(file, history.operations, "operation")
+    with _naming(file), _progress() as say:
         verdict = linearizability.check(
             history,
             MODELS[name](),
@@ -98,7 +101,8 @@ def _calls(file: Path, name: str, budget: str, html: Path | None, *, as_json: bo
 def _transactions(file: Path, level: str, html: Path | None, *, as_json: bool) -> int:
     with _lines(file) as lines:
         history = list(history_of_transactions.parse(lines))
-    with _progress() as say:
+    _refuse_empty(file, history, "transaction")
+    with _naming(file), _progress() as say:
         verdict = isolation.check(history, real_time=level == "strict serializable", progress=say)
     result = verdict.result(level)
     if html is not None:
@@ -187,23 +191,45 @@ def _known(what: str, name: str, known: list[str]) -> str:
 
 def _budget(text: str) -> tuple[int | None, float | None]:
     """Steps or seconds; with seconds there is a bound on the steps, for the sake of memory."""
-    if text.endswith("steps"):
-        try:
-            return int(text.removesuffix("steps").replace(",", "").strip()), None
-        except ValueError:
-            raise InvalidArgument(f"--budget is {text!r}; expected as in 500000steps") from None
-    return STEPS_MAX, parse_seconds(text)
+    steps: int | None = None
+    seconds: float | None = None
+    try:
+        if text.endswith("steps"):
+            steps = int(text.removesuffix("steps").replace(",", ""))
+        else:
+            seconds = parse_seconds(text)
+    except (ValueError, InvalidArgument):
+        pass  # refused below, as is what is not above 0
+    if (steps or seconds or 0) <= 0:
+        raise InvalidArgument(
+            f"--budget is {text!r}; give a time above 0, as in 60s, or steps, as in 500000steps"
+        )
+    return (STEPS_MAX if steps is None else steps), seconds
+
+
+def _refuse_empty(file: Path, history: Sequence[object], what: str) -> None:
+    """Nothing at all would satisfy everything; whoever sees that "hold" has lost a file."""
+    if not history:
+        name = "the input" if str(file) == "-" else str(file)
+        raise InvalidArgument(f"{name} is empty: it holds no {what}")
 
 
 @contextmanager
 def _lines(file: Path) -> Iterator[Iterator[bytes]]:
     """The lines of the file; an error in them names it."""
-    try:
+    with _naming(file):
         if str(file) == "-":
             yield iter(sys.stdin.buffer)
         else:
             with file.open("rb") as opened:
                 yield iter(opened)
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """What is wrong with the history is said with the name of its file."""
+    try:
+        yield
     except MalformedHistory as error:
         raise InvalidArgument(f"{file}: {error.message}", **error.fields) from None
 

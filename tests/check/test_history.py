@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdkit.check import History, MalformedHistory, Recorder, Register, linearizability
+from sdkit.check import MODELS, History, MalformedHistory, Recorder, Register, linearizability
 from sdkit.check.lines import Flag, Frozen, frozen, shown, thawed
 
 VALUES = st.recursive(
@@ -117,7 +117,7 @@ BEGIN = line(process=1, type="invoke", op="write", value=5, time_ns=10)
 @pytest.mark.parametrize(
     ("lines", "number", "what"),
     [
-        (["{"], 1, "is not JSON"),
+        (["{"], 1, "not JSON"),
         (["", "[1]"], 2, "expected one JSON object"),
         (['{"value": NaN}'], 1, "NaN is no number of JSON"),
         (["[" * 100_000], 1, "too deep"),
@@ -134,6 +134,9 @@ BEGIN = line(process=1, type="invoke", op="write", value=5, time_ns=10)
         ([BEGIN, line(process=1, type="ok", time_ns="x")], 2, "time_ns is 'x'"),
         ([BEGIN, line(process=1, type="ok", op="read", time_ns=11)], 2, "'write' in line 1"),
         ([BEGIN, line(process=1, type="ok", key="k", time_ns=11)], 2, "key is 'k'"),
+        ([line(process=1, type="invoke", op="write", valeu=8)], 1, "did you mean value?"),
+        ([line(process=1, type="invoke", op="read", time=8)], 1, "did you mean time_ns?"),
+        ([line(process=1, type="invoke", op="read", zzz=8)], 1, "'zzz'; there are: process, type"),
     ],
 )
 def test_a_line_that_is_wrong_is_named(lines: list[str], number: int, what: str) -> None:
@@ -141,6 +144,29 @@ def test_a_line_that_is_wrong_is_named(lines: list[str], number: int, what: str)
         History.parse(lines)
     assert what in str(caught.value)
     assert caught.value.fields["line"] == number
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_null_must_be_written_down_where_a_value_says_something(model: str) -> None:
+    kind = MODELS[model]
+    for op in sorted(kind.takes):
+        history = History.parse([line(process=1, type="invoke", op=op)])
+        with pytest.raises(MalformedHistory, match=f"line 1: {op} has no value"):
+            linearizability.check(history, kind())
+    for op in sorted(kind.answers):
+        called = line(process=1, type="invoke", op=op, value=7)
+        history = History.parse([called, line(process=1, type="ok")])
+        with pytest.raises(MalformedHistory, match=f"line 1: the ok of this {op} has no value"):
+            linearizability.check(history, kind())
+        open_one = History.parse([called, line(process=1, type="info")])
+        assert linearizability.check(open_one, kind()).holds
+
+
+def test_what_was_not_given_is_not_given_when_it_is_written_again() -> None:
+    lines = [line(process=1, type="invoke", op="read"), line(process=1, type="ok")]
+    (again,) = History.parse(History.parse(lines).lines()).operations
+    assert not again.argument_given
+    assert not again.result_given
 
 
 def test_a_call_that_the_model_does_not_know_is_named_with_those_it_knows() -> None:

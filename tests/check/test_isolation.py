@@ -263,6 +263,8 @@ def test_the_ladder_forbids_on_each_rung_what_it_forbids_below() -> None:
         (['{"id": 1, "operations": [["read", "x", 1]], "reads": [["x", 1]]}'], 1, "both"),
         (['{"id": 1, "status": "done"}'], 1, "status is 'done'; it must be one of committed"),
         (["{}"], 1, "id is missing"),
+        (['{"id": 1, "read": [["x", 99]]}'], 1, "no field is called 'read'; did you mean reads?"),
+        (['{"id": 1, "pos": 2}'], 1, "did you mean position?"),
         (
             ['{"id": 1, "writes": [["x", 1]], "appends": [["x", 2]]}'],
             1,
@@ -276,6 +278,11 @@ def test_what_cannot_be_checked_is_refused_by_line(
     with pytest.raises(MalformedHistory, match=f"line {number}: ") as caught:
         isolation.check(transactions.parse(lines))
     assert what in str(caught.value)
+
+
+def test_an_impossible_read_is_told_with_its_reader() -> None:
+    verdict = isolation.check([T(1, [], [("x", 1)], position=1), T(7, [("x", 99)], position=2)])
+    assert 'transaction 7: read of "x": 99, which nobody wrote' in verdict.explain()
 
 
 def test_what_is_written_as_lines_is_read_again() -> None:

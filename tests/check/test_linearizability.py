@@ -20,6 +20,7 @@ from sdkit.check import (
     Set,
     linearizability,
 )
+from sdkit.check.explain import call as told
 from sdkit.errors import InvalidArgument
 from tests.check.generate import make_stale, register_calls
 
@@ -101,6 +102,13 @@ def test_no_budget_at_all_is_refused(arguments: dict[str, float], what: str) -> 
         linearizability.check([], Register(), **arguments)  # type: ignore[arg-type]
 
 
+def test_an_answer_of_null_is_shown() -> None:
+    for op, argument, text in (("read", None, "read: null"), ("read", 7, "read 7: null")):
+        assert told(Operation(1, op, "x", argument, None, "ok", 0, 1)) == text
+    assert told(Operation(1, "write", "x", 7, None, "ok", 0, 1)) == "write 7"
+    assert told(Operation(1, "acquire", "x", None, None, "ok", 0, 1)) == "acquire"
+
+
 def test_an_empty_history_is_linearizable() -> None:
     assert linearizability.check([], Register()).holds
 
@@ -123,7 +131,8 @@ def test_the_explanation_has_the_calls_an_order_and_the_one_without_a_place() ->
     recorder.ok("carol", 1)
     text = linearizability.check(recorder.history(), Register()).explain()
     assert text.splitlines()[0] == (
-        'not linearizable: no register could have answered these 4 calls on "x"'
+        'not linearizable: no register could have answered these 4 calls on "x"; times '
+        "count from the first"
     )
     assert "process bob    write 2: no answer" in text
     assert "✗  process carol  read: 1  cannot be next: at this point it is 2" in text
@@ -177,6 +186,7 @@ def test_a_long_log_does_not_copy_itself() -> None:
         ("map", ("put", None, None), "null stands for absent"),
         ("queue", ("enqueue", None, None), "null stands for empty"),
         ("counter", ("add", "x", None), 'add of "x"; it must be a whole number'),
+        ("set", ("contains", 1, None), "contains answered null"),
         ("set", ("read", None, 3), "read answered 3; expected a list"),
         ("log", ("read", "x", 3), "offset"),
         ("fenced-lock", ("acquire", None, None), "token of acquire is null"),

@@ -107,13 +107,23 @@ def test_the_exit_status_is_the_verdict_on_transactions(tmp_path: Path, sdkit: R
 def test_what_is_no_history_is_status_two_and_one_line(tmp_path: Path, sdkit: Run) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text('{"process": 1, "type": "ok"}\n')
+    empty, unvalued = tmp_path / "empty.jsonl", tmp_path / "unvalued.jsonl"
+    empty.write_text("\n")
+    unvalued.write_text('{"process": 1, "type": "invoke", "op": "write"}\n')
     for arguments, what in (
         ((str(path), "--model", "register"), "line 1: ok of process 1, which has no call open"),
         ((str(path), "--model", "registre"), "no model 'registre'; did you mean register?"),
         ((str(path), "--isolation", "serialisable"), "did you mean serializable?"),
         ((str(path),), "give --model NAME for calls, or --isolation LEVEL"),
         ((str(tmp_path / "none"), "--model", "map"), "none"),
-        ((str(path), "--model", "map", "--budget", "soon"), "'soon' is not a duration"),
+        ((str(path), "--model", "map", "--isolation", "serializable"), "not both"),
+        ((str(path), "--model", "map", "--budget", "soon"), "--budget is 'soon'; give a time"),
+        ((str(path), "--model", "map", "--budget", "0"), "--budget is '0'"),
+        ((str(path), "--model", "map", "--budget", "0steps"), "as in 500000steps"),
+        ((str(path), "--model", "map", "--budget=-5steps"), "as in 60s"),
+        ((str(empty), "--model", "map"), f"{empty} is empty: it holds no operation"),
+        ((str(empty), "--isolation", "serializable"), f"{empty} is empty: it holds no transaction"),
+        ((str(unvalued), "--model", "register"), f"{unvalued}: line 1: write has no value"),
     ):
         done = sdkit("check", *arguments)
         assert done.returncode == 2, arguments

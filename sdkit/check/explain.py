@@ -80,9 +80,9 @@ def _contradiction(model: str, found: Counterexample) -> list[str]:
     count = len(found.operations)
     calls = "this call" if count == 1 else f"these {count} calls"
     where = f" on {found.part}" if found.part else ""
+    judged = f"not linearizable: no {model} could have answered {calls}{where}"
     lines = [
-        f"not linearizable: no {model} could have answered {calls}{where}; "
-        "times count from the first",
+        f"{judged}; times count from the first",
         *_table(found.operations),
         "",
         f"an order, as far as there is one, from {found.initial}:",

@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sdkit.cli import sim_comparison
 from sdkit.cli.options import option, parse_seconds
-from sdkit.cli.sim_report import plain, row_of, show_list, summary, tell, tell_all
+from sdkit.cli.sim_report import counted, plain, row_of, show_list, summary, tell, tell_all
 from sdkit.errors import InvalidArgument, check_between
 from sdkit.scenarios.catalog import COMPARISONS, SCENARIOS
 from sdkit.scenarios.comparison import Comparison
@@ -37,6 +37,8 @@ from sdkit.sim.faults import SEED_MAX, Schedule
 from sdkit.sim.scenario import Scenario
 
 RUNS_MAX: Final = 10**9
+SECONDS_MIN: Final = 0.01
+SECONDS_MAX: Final = 3600.0
 
 
 def sim(
@@ -50,7 +52,9 @@ def sim(
     runs: Annotated[
         int | None, typer.Option(help="Make so many runs, with this seed and the next ones.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes that share the runs.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes that share the runs.", show_default="1")
+    ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(help="Leave a safeguard out; see --list. May be given again."),
@@ -65,7 +69,7 @@ def sim(
         typer.Option(
             parser=option(parse_seconds),
             metavar="DURATION",
-            help="How long faults go on, in virtual time.",
+            help="How long the clients go on, in virtual time; faults begin no later.",
         ),
     ] = None,
     schedule: Annotated[
@@ -91,7 +95,9 @@ def sim(
     """Run a scenario in the simulator: the same code, in a world where power fails."""
     be_quiet()
     if list_:
-        show_list(as_json=as_json)
+        if scenario is not None and scenario not in COMPARISONS:
+            _find(scenario)
+        show_list(scenario, as_json=as_json)
         return
     if compare is not None:
         _compare(*compare, as_json=as_json)
@@ -99,6 +105,7 @@ def sim(
     if scenario in COMPARISONS:
         of_a_run = {
             "--runs": runs,
+            "--jobs": jobs,
             "--without": without,
             "--only-fault": only_fault,
             "--no-faults": no_faults,
@@ -108,26 +115,39 @@ def sim(
             "--timeline": timeline_file,
             "--record": record,
         }
-        unfit = [name for name, value in of_a_run.items() if value]
+        unfit = [name for name, value in of_a_run.items() if value not in (None, [], False)]
         _show_comparison(COMPARISONS[scenario], _checked(seed or 0), unfit, as_json=as_json)
         return
+    if no_faults:
+        _alone("--no-faults", only_fault=only_fault)
+    if jobs is not None and runs is None:
+        raise InvalidArgument("--jobs shares many runs, and this is one; give --runs, too")
+    if seconds is not None:
+        check_between("--seconds", seconds, SECONDS_MIN, SECONDS_MAX)
     if schedule is not None:
-        _alone("--schedule", SCENARIO=scenario, seed=seed, without=without, seconds=seconds)
+        _alone("--schedule", seed=seed, without=without, seconds=seconds)
         wanted = _read(schedule)
+        if scenario not in (None, wanted.scenario):
+            raise InvalidArgument(f"{schedule} is a schedule of {wanted.scenario}, not {scenario}")
         chosen = _find(wanted.scenario)
     else:
         chosen = _find(scenario)
         left_out = _safeguards(chosen, without)
         wanted = schedule_for(chosen, _checked(seed or 0), without=left_out, seconds=seconds)
     if runs is not None:
+        if timeline_file is not None:
+            raise InvalidArgument(
+                "--timeline draws one run, and --runs makes many; add --timeline to the line "
+                "'replay: ...' in which their search ends"
+            )
         _alone(
             "--runs",
             schedule=schedule,
             only_fault=only_fault,
             no_faults=no_faults or None,
-            timeline=timeline_file,
             record=record,
         )
+        jobs = 1 if jobs is None else jobs
         check_between("--runs", runs, 1, RUNS_MAX)
         check_between("--jobs", jobs, 1, 1024)
         _search(chosen, wanted, runs, jobs, save=save, as_json=as_json)
@@ -155,19 +175,27 @@ def _find(name: str | None) -> Scenario:
     if name is None:
         raise InvalidArgument(f"which scenario? There are: {names}")
     if name not in SCENARIOS:
-        raise InvalidArgument(f"no scenario is called {name!r}; there are: {names}", name=name)
+        near = get_close_matches(name, [*SCENARIOS, *COMPARISONS], 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {names}"
+        raise InvalidArgument(f"no scenario is called {name!r}; {hint}", name=name)
     return SCENARIOS[name]
 
 
 def _safeguards(scenario: Scenario, names: Sequence[str] | None) -> list[str]:
     for name in names or []:
         if name not in scenario.safeguards:
-            near = get_close_matches(name, scenario.safeguards, 3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else "sdkit sim --list shows them"
+            near = get_close_matches(name, scenario.safeguards, 1, cutoff=0.4)
+            others = [each.name for each in SCENARIOS.values() if name in each.safeguards]
+            if others:
+                hint = f"{' and '.join(others)} can"
+            elif near:
+                hint = f"did you mean {near[0]}?"
+            else:
+                hint = f"sdkit sim {scenario.name} --list shows what it can do without"
             raise InvalidArgument(
                 f"{scenario.name} cannot do without {name!r}; {hint}", safeguard=name
             )
-    return list(names or [])
+    return list(dict.fromkeys(names or []))
 
 
 def _checked(seed: int) -> int:
@@ -209,11 +237,12 @@ def _show_comparison(
             f"{comparison.name} is a comparison, without faults or verdict: it takes --seed and "
             f"--json, not {', '.join(unfit)}"
         )
-    parts = comparison.compare(seed)
     if as_json:
-        print(json.dumps(sim_comparison.plain(comparison, seed, parts)))
-    else:
-        sim_comparison.show(Console(), comparison, seed, parts)
+        print(json.dumps(sim_comparison.plain(comparison, seed, comparison.compare(seed))))
+        return
+    console = Console()
+    sim_comparison.begin(console, comparison, seed)  # before the work, which takes a while
+    sim_comparison.show(console, comparison.compare(seed))
 
 
 # ── one run ──────────────────────────────────────────────────────────────────
@@ -260,7 +289,11 @@ def _search(
     interrupted = False
     with _ctrl_c() as pressed, _progress(console) as progress:
         if not console.is_terminal:
-            print(f"searching {runs:,} seeds from {first.seed} on", file=sys.stderr, flush=True)
+            print(
+                f"searching {counted(runs, 'seed')} from {first.seed} on",
+                file=sys.stderr,
+                flush=True,
+            )
         bar = progress.add_task(scenario.name, total=runs)
         for outcome in explore(scenario, _schedules(scenario, first, runs), jobs=jobs):
             outcomes.append(replace(outcome, recorded=()))
@@ -281,7 +314,7 @@ def _search(
         print(json.dumps(summary(scenario, first, outcomes, smallest, interrupted=stopped)))
     else:
         tell_all(console, scenario, outcomes, smallest, interrupted=stopped)
-    raise typer.Exit(1 if broken else 130 if interrupted else 0)
+    raise typer.Exit(130 if stopped else 1 if broken else 0)
 
 
 @contextmanager

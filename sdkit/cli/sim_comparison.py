@@ -24,9 +24,13 @@ def plain(comparison: Comparison, seed: int, parts: Sequence[Part]) -> dict[str,
     }
 
 
-def show(console: Console, comparison: Comparison, seed: int, parts: Sequence[Part]) -> None:
-    """A comparison, for a person."""
+def begin(console: Console, comparison: Comparison, seed: int) -> None:
+    """What is compared: the first line."""
     console.print(f"[bold]{comparison.name}[/], seed {seed}: {comparison.summary}", highlight=False)
+
+
+def show(console: Console, parts: Sequence[Part]) -> None:
+    """What a comparison found, for a person."""
     for part in parts:
         console.print(f"\n[bold]{escape(part.title)}[/]", highlight=False)
         match part:

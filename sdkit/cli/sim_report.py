@@ -134,7 +134,7 @@ def tell_all(
 ) -> None:
     """Many runs, in a few lines."""
     if interrupted:
-        doing = "while making it smaller" if smallest else f"after {len(outcomes)} runs"
+        doing = "while making it smaller" if smallest else f"after {counted(len(outcomes), 'run')}"
         console.print(f"interrupted {doing}; so far:", highlight=False)
     broken = [outcome for outcome in outcomes if outcome.broken]
     if outcomes:
@@ -142,8 +142,8 @@ def tell_all(
         virtual = sum(outcome.virtual_seconds for outcome in outcomes)
         slowest = max(outcomes, key=lambda outcome: outcome.cpu_seconds)
         console.print(
-            f"{len(outcomes):,} runs of {scenario.name}, {virtual:,.0f} virtual seconds, "
-            f"{counts.total():,} faults; slowest: seed {slowest.schedule.seed}, "
+            f"{counted(len(outcomes), 'run')} of {scenario.name}, {virtual:,.0f} virtual seconds, "
+            f"{counted(counts.total(), 'fault')}; slowest: seed {slowest.schedule.seed}, "
             f"{slowest.cpu_seconds:.2f} s",
             highlight=False,
         )
@@ -154,15 +154,23 @@ def tell_all(
     if len(broken) > 10:
         console.print(f"and {len(broken) - 10} more seeds")
     if not broken:
-        console.print(f"[green]Held[/] in all {len(outcomes):,} runs.", highlight=False)
+        console.print(f"[green]Held[/] in all {counted(len(outcomes), 'run')}.", highlight=False)
     if smallest is not None:
-        _tell_smallest(console, broken[0], smallest)
+        _tell_smallest(console, broken[0], smallest, interrupted=interrupted)
 
 
-def _tell_smallest(console: Console, found: Outcome, smallest: Outcome) -> None:
+def counted(number: int, what: str) -> str:
+    """As in "1 run", "2 runs"."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _tell_smallest(
+    console: Console, found: Outcome, smallest: Outcome, *, interrupted: bool
+) -> None:
     faults, needed = found.schedule.faults, smallest.schedule.faults
     enough = "none is needed" if not needed else f"{len(needed)} of them enough"
-    console.print(f"{len(faults)} faults, {enough}:", highlight=False)
+    so_far = ", so far" * interrupted
+    console.print(f"{counted(len(faults), 'fault')}, {enough}{so_far}:", highlight=False)
     for fault in needed:
         console.print(f"  {fault.number}. {fault}", highlight=False)
     for each in smallest.broken:
@@ -179,8 +187,10 @@ def command(schedule: Schedule) -> str:
     return " ".join(words if schedule.faults else [*words, "--no-faults"])
 
 
-def show_list(*, as_json: bool) -> None:
-    """The scenarios, what each checks and can do without; then the comparisons."""
+def show_list(only: str | None, *, as_json: bool) -> None:
+    """The scenarios, what each checks and can do without; then the comparisons. Or ``only`` one."""
+    scenarios = [each for each in SCENARIOS.values() if only in (None, each.name)]
+    comparisons = [each for each in COMPARISONS.values() if only in (None, each.name)]
     if as_json:
         rows = [
             {
@@ -190,16 +200,16 @@ def show_list(*, as_json: bool) -> None:
                 "checks": dict(scenario.checks),
                 "safeguards": list(scenario.safeguards),
             }
-            for scenario in SCENARIOS.values()
+            for scenario in scenarios
         ]
         compared = [
             {"kind": "comparison", "name": comparison.name, "summary": comparison.summary}
-            for comparison in COMPARISONS.values()
+            for comparison in comparisons
         ]
         print(json.dumps(rows + compared))
         return
     console = Console()
-    for scenario in SCENARIOS.values():
+    for scenario in scenarios:
         console.print(f"[bold]{scenario.name}[/]  {scenario.summary}", highlight=False)
         texts = Table.grid(padding=(0, 2))
         texts.add_column()
@@ -210,6 +220,6 @@ def show_list(*, as_json: bool) -> None:
             texts.add_row("  without", name, otherwise)
         console.print(texts)
         console.print()
-    for comparison in COMPARISONS.values():
+    for comparison in comparisons:
         console.print(f"[bold]{comparison.name}[/]  {comparison.summary}", highlight=False)
         console.print("  a comparison: a table, without faults or verdict\n", highlight=False)

@@ -97,7 +97,13 @@ def test_a_run_is_drawn_on_one_page(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         ([], "which scenario? There are: bank"),
-        (["bonk"], "no scenario is called 'bonk'"),
+        (["bonk"], "no scenario is called 'bonk'; did you mean bank?"),
+        (["xyzzy", "--list"], "no scenario is called 'xyzzy'; there are: bank"),
+        (["journal", "--without", "rpc.deadlines"], "bank and rpc and clocks can"),
+        (["bank", "--seconds", "0"], "--seconds is 0.0; it must lie between 0.01 and 3600"),
+        (["bank", "--seconds", "2h"], "--seconds is 7200"),
+        (["bank", "--only-fault", "1", "--no-faults"], "--no-faults and --only-fault do not go"),
+        (["bank", "--jobs", "3"], "--jobs shares many runs"),
         (["bank", "--without", "jounal.sync"], "did you mean journal.sync"),
         (["bank", "--seed", "x"], "--seed"),
         (["bank", "--seed", "-4"], "--seed is -4"),
@@ -106,8 +112,7 @@ def test_a_run_is_drawn_on_one_page(tmp_path: Path) -> None:
         (["--schedule", "missing.jsonl"], "missing.jsonl"),
         (["--compare", "missing", "too"], "missing"),
         (["bank", "--runs", "2", "--only-fault", "3"], "--runs and --only-fault do not go"),
-        (["bank", "--runs", "2", "--timeline", "x"], "--runs and --timeline do not go"),
-        (["rpc", "--schedule", "x"], "--schedule and SCENARIO do not go"),
+        (["bank", "--runs", "2", "--timeline", "x"], "add --timeline to the line"),
         (["--schedule", "x", "--seed", "0"], "--schedule and --seed do not go"),
         (["--schedule", "x", "--without", "y"], "--schedule and --without do not go"),
     ],
@@ -163,6 +168,27 @@ def test_ctrl_c_prints_what_is_known_so_far() -> None:
     assert found["interrupted"] is True
 
 
+def test_the_list_of_one_scenario_is_about_that_one() -> None:
+    shown = sdkit("sim", "rpc", "--list").stdout
+    assert "rpc.deadlines" in shown
+    assert "journal.sync" not in shown
+    (only_one,) = json.loads(sdkit("sim", "hashing", "--list", "--json").stdout)
+    assert only_one["name"] == "hashing"
+
+
+def test_a_schedule_may_be_given_with_the_scenario_it_is_of(tmp_path: Path) -> None:
+    path = tmp_path / "schedule.jsonl"
+    without = ["--without", "rpc.deadlines"] * 2  # once is enough
+    saved = ("sim", "rpc", "--seconds", "0.1", *without, "--save", str(path), "--json")
+    run = json.loads(sdkit(*saved).stdout)
+    assert run["without"] == ["rpc.deadlines"]
+    again = sdkit("sim", "rpc", "--schedule", str(path), "--json")
+    assert json.loads(again.stdout)["digest"] == run["digest"]
+    other = sdkit("sim", "bank", "--schedule", str(path))
+    assert other.returncode == 2
+    assert f"{path} is a schedule of rpc, not bank" in other.stderr
+
+
 def test_ctrl_c_while_a_run_is_made_smaller_shows_how_small_it_is_by_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -176,6 +202,8 @@ def test_ctrl_c_while_a_run_is_made_smaller_shows_how_small_it_is_by_then(
     words = ["sim", "rpc", "--without", "rpc.answers_by_id", "--runs", "1", "--json"]
     done = CliRunner().invoke(app, words)
     found = json.loads(done.stdout)
-    assert done.exit_code == 1
+    assert done.exit_code == 130
     assert found["interrupted"] is True
     assert [fault["number"] for fault in found["smallest"]["faults"]] == [1]
+    told = CliRunner().invoke(app, words[:-1])
+    assert "1 of them enough, so far:" in told.stdout

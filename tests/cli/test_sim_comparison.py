@@ -7,7 +7,7 @@ import json
 
 from rich.console import Console
 
-from sdkit.cli.sim_comparison import bars, plain, show
+from sdkit.cli.sim_comparison import bars, begin, plain, show
 from sdkit.scenarios.comparison import Comparison, Part, Plot, Table, Text
 
 
@@ -24,7 +24,9 @@ TOY = Comparison("toy", "two ways", compare)
 
 def test_every_part_is_shown_with_its_title() -> None:
     shown = io.StringIO()
-    show(Console(file=shown, width=80, no_color=True), TOY, 3, compare(3))
+    console = Console(file=shown, width=80, no_color=True)
+    begin(console, TOY, 3)
+    show(console, compare(3))
     lines = [line.rstrip() for line in shown.getvalue().splitlines()]
     assert lines == [
         "toy, seed 3: two ways",

@@ -28,15 +28,17 @@ from rich.console import Console
 
 from sdkit.cli import demo_levels, demo_price
 from sdkit.cli.anomalies import scripts
+from sdkit.cli.console import console as make_console
 from sdkit.cli.demo_bank import Report, Settings, play_on, print_report, teller_of_times
 from sdkit.cli.demo_levels import Matrix, print_matrix
 from sdkit.cli.demo_price import Price, print_prices
 from sdkit.cli.options import option, parse_seconds
-from sdkit.errors import check_between
+from sdkit.errors import InvalidArgument, check_between
 from sdkit.store.config import Serializable
 
 SECONDS_MIN: Final = 0.5
 SECONDS_MAX: Final = 7 * 86_400.0
+KILL_EVERY_S: Final = 0.25  # about as long as starting a server takes
 PRICE_S_MIN: Final = 0.3  # for each way to be serializable
 PRICE_S_MAX: Final = 1.5
 
@@ -94,7 +96,13 @@ def demo(
         int, typer.Option(min=1, max=200, help="Clients, each on its own connection.")
     ] = 8,
     kills: Annotated[int, typer.Option(min=0, help="How often the server gets SIGKILL.")] = 2,
-    seed: Annotated[int | None, typer.Option(help="Decides transfers and kill times.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Decides transfers and kill times; drawn, and shown, if it is not given.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     data: Annotated[
         Path | None, typer.Option(help="Use this directory and keep it. Must be empty or new.")
@@ -106,12 +114,18 @@ def demo(
     shows another anomaly than it may.
     """
     check_between("--seconds", seconds, SECONDS_MIN, SECONDS_MAX)
+    kills_max = int(seconds / KILL_EVERY_S)
+    if kills > kills_max:
+        raise InvalidArgument(
+            f"--kills is {kills}; {seconds:g} s have room for {kills_max} at most, since the "
+            "server must work in between; give more --seconds or fewer kills"
+        )
     directory = _fresh_directory(data)
     settings = Settings(
         seconds, clients, kills, secrets.randbelow(10_000) if seed is None else seed, directory
     )
     outcome = Outcome()
-    console = Console(quiet=True, force_terminal=False) if as_json else Console()
+    console = Console(quiet=True, force_terminal=False) if as_json else make_console()
     began = time.monotonic()
     try:
         asyncio.run(_main(settings, outcome, console))

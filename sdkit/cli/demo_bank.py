@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 from rich.console import Console
@@ -34,6 +35,7 @@ from sdkit.scenarios.bank_workload import Bank, Verdict
 from sdkit.store.client import StoreClient
 
 AUDIT_PAUSE_S: Final = 0.02
+RESTARTS_SHOWN: Final = 4
 SIGKILL_PROVES: Final = (
     "SIGKILL proves that nothing acknowledged lived in the process alone; the operating "
     "system's page cache survives it. Power cuts, which it does not survive, come with the "
@@ -198,10 +200,12 @@ class _Teller:
 async def play_on(console: Console, settings: Settings) -> Report:
     """`play`, with live progress on a terminal and a line per happening elsewhere."""
     bank = Bank()
+    clients = "client moves" if settings.clients == 1 else "clients move"
+    kills = "kill" if settings.kills == 1 else "kills"
     console.print(
-        f"[bold]The bank:[/] {settings.clients} clients move money between {bank.accounts} "
+        f"[bold]The bank:[/] {settings.clients} {clients} money between {bank.accounts} "
         "accounts while an auditor\nadds them all up. "
-        f"{settings.seconds:g} s, {settings.kills} kills, seed {settings.seed}.",
+        f"{settings.seconds:g} s, {settings.kills} {kills}, seed {settings.seed}.",
         highlight=False,
     )
     screen = _Screen(console, settings, bank)
@@ -243,6 +247,22 @@ class _Screen:
         )
 
 
+def restarts(report: Report) -> list[tuple[str, str]]:
+    """A row for each restart, or for many of them one with the median and the slowest."""
+    took = list(zip(report.start_ms, report.recovery_ms, strict=True))
+    if len(took) <= RESTARTS_SHOWN:
+        return [
+            (f"restart {number}, ms (recovery alone)", f"{start:.0f} ({recovery:.0f})")
+            for number, (start, recovery) in enumerate(took, start=1)
+        ]
+    usual = f"{median(report.start_ms):.0f} ({median(report.recovery_ms):.0f})"
+    start, recovery = max(took)
+    return [
+        (f"{len(took)} restarts, ms (recovery alone): median", usual),
+        ("    the slowest", f"{start:.0f} ({recovery:.0f})"),
+    ]
+
+
 def print_report(console: Console, report: Report, settings: Settings) -> None:
     """The books as a table, and what they say."""
     verdict = report.verdict
@@ -276,10 +296,8 @@ def print_report(console: Console, report: Report, settings: Settings) -> None:
     ):
         mark = "" if good is None else "[green]ok[/]" if good else "[red]BROKEN[/]"
         table.add_row(name, value, mark)
-    for number, (start, recovery) in enumerate(
-        zip(report.start_ms, report.recovery_ms, strict=True), start=1
-    ):
-        table.add_row(f"restart {number}, ms (recovery alone)", f"{start:.0f} ({recovery:.0f})", "")
+    for name, value in restarts(report):
+        table.add_row(name, value, "")
     console.print(table)
     for note in report.notes:
         console.print(f"the server said: {note}", highlight=False)

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sdkit.cli.console import console as make_console
 from sdkit.errors import InvalidArgument
 from sdkit.host import LOCK_NAME, DirectoryLock
 from sdkit.storage.disk import LocalDisk
@@ -56,7 +57,7 @@ def journal(
     json: Annotated[bool, typer.Option("--json", help="One JSON object for each journal.")] = False,
 ) -> None:
     """Show a journal's segments, records and positions."""
-    console = Console()
+    console = make_console()
     damaged = False
     for found in journals_in(directory):
         if cut:

@@ -49,7 +49,7 @@ def parse_address(text: str) -> tuple[str, int]:
         InvalidArgument: it is not of that form.
     """
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if "/" in text or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise InvalidArgument(f"{text!r} is not an address; write HOST:PORT, as in 127.0.0.1:7000")
     return host.strip("[]"), int(port)
 

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sdkit.cli import sim_comparison
+from sdkit.cli.console import console as make_console
 from sdkit.cli.options import option, parse_seconds
 from sdkit.cli.sim_report import counted, plain, row_of, show_list, summary, tell, tell_all
 from sdkit.errors import InvalidArgument, check_between
@@ -240,7 +241,7 @@ def _show_comparison(
     if as_json:
         print(json.dumps(sim_comparison.plain(comparison, seed, comparison.compare(seed))))
         return
-    console = Console()
+    console = make_console()
     sim_comparison.begin(console, comparison, seed)  # before the work, which takes a while
     sim_comparison.show(console, comparison.compare(seed))
 
@@ -266,7 +267,7 @@ def _one(
     if as_json:
         print(json.dumps(plain(outcome)))
     else:
-        tell(Console(), scenario, outcome)
+        tell(make_console(), scenario, outcome)
         if timeline_file is not None:
             print(f"drawn: {timeline_file}")
     raise typer.Exit(1 if outcome.broken else 0)
@@ -284,7 +285,7 @@ def _search(
     save: Path | None,
     as_json: bool,
 ) -> None:
-    console = Console(stderr=as_json)
+    console = Console(stderr=True) if as_json else make_console()
     outcomes: list[Outcome] = []
     interrupted = False
     with _ctrl_c() as pressed, _progress(console) as progress:

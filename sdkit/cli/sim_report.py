@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sdkit.cli.console import console as make_console
 from sdkit.scenarios.catalog import COMPARISONS, SCENARIOS
 from sdkit.sim.digest import Recorded
 from sdkit.sim.explore import Outcome
@@ -70,11 +71,15 @@ def tell(console: Console, scenario: Scenario, outcome: Outcome) -> None:
 
 def _judge(console: Console, scenario: Scenario, outcome: Outcome) -> None:
     broken = {each.promise: each for each in outcome.broken}
+    verdicts = Table.grid(padding=(0, 2))
+    verdicts.add_column(width=len("BROKEN"))
+    verdicts.add_column()
     for promise, sentence in scenario.checks.items():
         if promise not in broken:
-            console.print(f"[green]held[/]    {promise}: {sentence}", highlight=False)
+            verdicts.add_row("[green]held[/]", escape(f"{promise}: {sentence}"))
     for each in broken.values():
-        console.print(f"[red]BROKEN[/]  {escape(str(each))}", highlight=False)
+        verdicts.add_row("[red]BROKEN[/]", escape(str(each)))
+    console.print(verdicts, highlight=False)
     if outcome.error:
         console.print(escape(outcome.error), highlight=False)
     console.print("[green]Held.[/]" if not broken else "[red]Broken.[/]", end=" ")
@@ -208,7 +213,7 @@ def show_list(only: str | None, *, as_json: bool) -> None:
         ]
         print(json.dumps(rows + compared))
         return
-    console = Console()
+    console = make_console()
     for scenario in scenarios:
         console.print(f"[bold]{scenario.name}[/]  {scenario.summary}", highlight=False)
         texts = Table.grid(padding=(0, 2))

@@ -18,7 +18,7 @@ import pytest
 
 from sdkit.cli.anomalies import AnomalyScript, Course
 from sdkit.cli.demo import Outcome
-from sdkit.cli.demo_bank import Report
+from sdkit.cli.demo_bank import Report, restarts
 from sdkit.cli.demo_levels import Matrix
 from sdkit.cli.demo_price import Price
 from sdkit.host import Host
@@ -172,3 +172,11 @@ def waiting_for(directory: Path) -> Iterator[Host]:
         os.close(descriptor)
     with Host.local("test", directory) as host:
         yield host
+
+
+def test_many_restarts_are_told_in_two_rows() -> None:
+    few = Report(VERDICT, 1.0, 2, [300.0, 500.0], [10.0, 20.0])
+    assert restarts(few)[1] == ("restart 2, ms (recovery alone)", "500 (20)")
+    many = Report(VERDICT, 9.0, 5, [300.0, 900.0, 310.0, 320.0, 330.0], [9.0, 50.0, 7.0, 8.0, 6.0])
+    assert [value for _, value in restarts(many)] == ["320 (8)", "900 (50)"]
+    assert restarts(Report(VERDICT, 1.0, 0, [], [])) == []

@@ -63,6 +63,8 @@ def test_help_of_serve_explains_every_option() -> None:
         (["demo", "--clients", "0"], "clients"),
         (["demo", "--kills", "-1"], "kills"),
         (["metrics", "nowhere"], "'nowhere' is not an address"),
+        (["metrics", "http://localhost:1"], "is not an address; write HOST:PORT"),
+        (["demo", "--seconds", "1", "--kills", "50"], "1 s have room for 4 at most"),
         (["metrics", "[/]"], "'[/]' is not an address"),
     ],
 )

@@ -35,6 +35,10 @@ def test_a_run_is_told_as_a_story() -> None:
     assert done.returncode == 0, done.stderr
     for part in ("bank, seed 7", "machines: db", "power cut", "transfers acknowledged", "digest"):
         assert part in done.stdout
+    lines = done.stdout.splitlines()
+    assert not any(line.endswith(" ") for line in lines)
+    first = next(number for number, line in enumerate(lines) if line.startswith("held"))
+    assert all(line.startswith(("held    ", "        ")) for line in lines[first:-1])
 
 
 def test_many_runs_have_one_verdict() -> None:

@@ -25,5 +25,6 @@ Read in this order
     sim_report      what that command shows
     sim_comparison  and what it shows of a comparison: tables and plots, no verdict
     explore         ``make explore``: seeds that nobody has tried yet
+    console         the standard output, without blanks at the ends of lines
     pages           the parts of the documentation that are made from the code
 """

@@ -121,10 +121,7 @@ def sim(
         return
     if no_faults:
         _alone("--no-faults", only_fault=only_fault)
-    if jobs is not None and runs is None:
-        raise InvalidArgument("--jobs shares many runs, and this is one; give --runs, too")
-    if seconds is not None:
-        check_between("--seconds", seconds, SECONDS_MIN, SECONDS_MAX)
+    _check_numbers(runs, jobs, seconds)
     if schedule is not None:
         _alone("--schedule", seed=seed, without=without, seconds=seconds)
         wanted = _read(schedule)
@@ -136,11 +133,7 @@ def sim(
         left_out = _safeguards(chosen, without)
         wanted = schedule_for(chosen, _checked(seed or 0), without=left_out, seconds=seconds)
     if runs is not None:
-        if timeline_file is not None:
-            raise InvalidArgument(
-                "--timeline draws one run, and --runs makes many; add --timeline to the line "
-                "'replay: ...' in which their search ends"
-            )
+        _refuse_timeline(timeline_file)
         _alone(
             "--runs",
             schedule=schedule,
@@ -169,6 +162,21 @@ def _alone(option: str, **others: object) -> None:
         if value not in (None, []):
             text = name if name.isupper() else f"--{name.replace('_', '-')}"
             raise InvalidArgument(f"{option} and {text} do not go together; leave one of them out")
+
+
+def _check_numbers(runs: int | None, jobs: int | None, seconds: float | None) -> None:
+    if jobs is not None and runs is None:
+        raise InvalidArgument("--jobs shares many runs, and this is one; give --runs, too")
+    if seconds is not None:
+        check_between("--seconds", seconds, SECONDS_MIN, SECONDS_MAX)
+
+
+def _refuse_timeline(file: Path | None) -> None:
+    if file is not None:
+        raise InvalidArgument(
+            "--timeline draws one run, and --runs makes many; add --timeline to the line "
+            "'replay: ...' in which their search ends"
+        )
 
 
 def _find(name: str | None) -> Scenario:

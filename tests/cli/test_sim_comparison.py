@@ -52,7 +52,7 @@ def test_names_are_whole_on_a_narrow_screen_and_decimals_stand_in_line() -> None
         ("b", *(1.0, 2.5, 0.5, 2.0, 8, 1.0)),
     ]
     shown = io.StringIO()
-    show(Console(file=shown, width=60), TOY, 0, [Table("narrow", headings, rows)])
+    show(Console(file=shown, width=60), [Table("narrow", headings, rows)])
     last = [line.split() for line in shown.getvalue().splitlines()[-2:]]
     assert last == [
         ["rendezvous", "1.16", "0.855", "1,234", "7", "1e-09"],

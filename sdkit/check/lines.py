@@ -6,7 +6,7 @@ checker that guesses gives a verdict about a history that nobody had. This one
 stops, at the first line that is wrong, and says what was expected there.
 
 Values are whatever JSON can hold. Models compare and remember them, so lists
-become tuples and objects become `Frozen` ones; `thawed` is the way back.
+become tuples and objects become `Frozen`; `thawed` is the way back.
 
 Two things to notice
     * In Python ``True == 1`` and ``1 == 1.0``. A store that answers ``true`` where 1
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 from typing import Final, NoReturn
@@ -47,10 +48,11 @@ class Flag(Enum):
         return self is Flag.TRUE
 
 
-class Frozen(tuple[tuple[str, Hashable], ...]):
-    """An object of JSON, its members in the order of their names."""
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """An object of JSON, its members in the order of their names. Equal to no list of pairs."""
 
-    __slots__ = ()
+    members: tuple[tuple[str, Hashable], ...]
 
 
 def frozen(value: object) -> Hashable:
@@ -77,7 +79,7 @@ def frozen(value: object) -> Hashable:
         case list() | tuple():
             return tuple(frozen(item) for item in value)
         case dict():
-            return Frozen(sorted((str(name), frozen(item)) for name, item in value.items()))
+            return Frozen(tuple(sorted((str(name), frozen(item)) for name, item in value.items())))
         case _:
             raise ValueError(f"{value!r} is a {type(value).__name__}, which JSON does not know")
 
@@ -88,7 +90,7 @@ def thawed(value: Hashable) -> object:
         case Flag():
             return bool(value)
         case Frozen():
-            return {name: thawed(item) for name, item in value}
+            return {name: thawed(item) for name, item in value.members}
         case tuple():
             return [thawed(item) for item in value]
         case _:

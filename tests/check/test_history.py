@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdkit.check import MODELS, History, MalformedHistory, Recorder, Register, linearizability
+from sdkit.check import (
+    MODELS,
+    History,
+    MalformedHistory,
+    Model,
+    Recorder,
+    Register,
+    linearizability,
+)
 from sdkit.check.lines import Flag, Frozen, frozen, shown, thawed
+from sdkit.check.models import Log
 
 VALUES = st.recursive(
     st.none()
@@ -41,6 +50,39 @@ def test_true_is_not_one_and_one_is_one_point_nought() -> None:
     assert frozen(1) == frozen(1.0)
     assert frozen([1, [True]]) == (1, (Flag.TRUE,))
     assert isinstance(frozen({"a": 1}), Frozen)
+
+
+def test_an_object_is_no_list_of_pairs() -> None:
+    assert frozen({"a": 1}) != frozen([["a", 1]])
+    assert frozen({}) != frozen([])
+    assert frozen([{}]) != frozen([[]])
+    assert frozen({"a": 1, "b": 2}) == frozen({"b": 2.0, "a": 1})
+    assert len({frozen({"a": 1}), frozen({"a": 1.0}), frozen([["a", 1]])}) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "op", "argument", "result"),
+    [
+        (Register, "write", [["a", 1]], None),
+        (Log, "append", ["a", 1], 0),
+    ],
+)
+def test_an_object_that_is_read_where_a_list_was_written_is_a_violation(
+    model: type[Model], op: str, argument: object, result: object
+) -> None:
+    recorder = Recorder()
+    recorder.invoke(1, op, value=argument)
+    recorder.ok(1, result)
+    recorder.invoke(1, "read")
+    recorder.ok(1, {"a": 1})
+    assert linearizability.check(recorder.history(), model()).result == "not linearizable"
+
+
+def test_an_object_is_no_pair_of_an_expected_and_a_new_value() -> None:
+    recorder = Recorder()
+    recorder.invoke(1, "cas", value={"a": 1, "b": 2})
+    with pytest.raises(MalformedHistory, match="value of cas is "):
+        linearizability.check(recorder.history(), Register())
 
 
 def test_bytes_become_text_and_different_bytes_different_text() -> None:

@@ -66,6 +66,15 @@ def test_a_list_that_ends_in_the_middle_of_a_transaction() -> None:
     ) == {"G1b"}
 
 
+def test_an_object_is_no_list_of_elements() -> None:
+    history = [
+        T(1, appends=[("x", ["a", 1])], position=1),
+        T(2, reads=[("x", {"a": 1})]),
+    ]
+    found = isolation.check(history).anomalies["impossible read"]
+    assert "is no list, though the key is appended to" in found.why
+
+
 def test_its_own_elements_are_at_the_end_of_what_a_transaction_reads() -> None:
     own: Steps = [("append", "x", 2), ("read", "x", [1, 2]), ("append", "x", 3)]
     history = [T(1, appends=[("x", 1)]), T(2, operations=own), T(3, reads=[("x", [1, 2, 3])])]

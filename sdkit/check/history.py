@@ -41,7 +41,7 @@ from typing import Final, Literal
 from sdkit.check.lines import (
     MalformedHistory,
     dumped,
-    frozen,
+    kept,
     label,
     objects,
     one_of,
@@ -149,7 +149,8 @@ class Recorder:
             stands still, since one program knows the order. Leave it out to count 1, 2, 3.
 
     A process that is told to end and has nothing open, or to begin a second call,
-    raises `MalformedHistory`: that is a bug of the test, and no verdict could be right.
+    raises `MalformedHistory`: that is a bug of the test, and no verdict could be right. So
+    does a key or a value that JSON does not know.
     """
 
     def __init__(self) -> None:
@@ -166,11 +167,11 @@ class Recorder:
         time_ns: int | None = None,
     ) -> None:
         """A call begins."""
-        self._reader.begin(process, op, frozen(key), frozen(value), self._time(time_ns))
+        self._reader.begin(process, op, kept(key, "key"), kept(value, "value"), self._time(time_ns))
 
     def ok(self, process: Process, value: object = None, *, time_ns: int | None = None) -> None:
         """It has happened and answered ``value``."""
-        self._reader.end(process, "ok", frozen(value), self._time(time_ns))
+        self._reader.end(process, "ok", kept(value, "value"), self._time(time_ns))
 
     def fail(self, process: Process, *, time_ns: int | None = None) -> None:
         """It has not happened, for certain."""
@@ -210,7 +211,8 @@ class _Reader:
                 "the lines of one process must be in order",
                 line=line,
             )
-        key, value = frozen(fields.get("key")), frozen(fields.get("value"))
+        key = kept(fields.get("key"), "key", line)
+        value = kept(fields.get("value"), "value", line)
         if kind == "invoke":
             op = fields.get("op")
             if not isinstance(op, str):

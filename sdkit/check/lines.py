@@ -27,6 +27,8 @@ from typing import Final, NoReturn
 from sdkit.errors import InvalidArgument
 
 LINE_CHARACTERS_MAX: Final = 16 * 2**20
+DEPTH_MAX: Final = 100  # of a value: each level costs a call wherever it is walked, or compared
+LINE_DEPTH_MAX: Final = DEPTH_MAX + 3  # values are in a pair in a list in the object
 
 
 class MalformedHistory(InvalidArgument):
@@ -55,13 +57,14 @@ class Frozen:
     members: tuple[tuple[str, Hashable], ...]
 
 
-def frozen(value: object) -> Hashable:
+def frozen(value: object, depth_max: int = DEPTH_MAX) -> Hashable:
     """The value as models keep it: hashable, and equal only to what JSON calls equal.
 
     Bytes become text, different bytes different text.
 
     Raises:
-        ValueError: it is not made of null, booleans, numbers, texts, lists and objects.
+        ValueError: it is not made of null, booleans, numbers, texts, lists and objects, or has
+            more than ``depth_max`` lists and objects within each other.
     """
     match value:
         case bool():
@@ -76,10 +79,13 @@ def frozen(value: object) -> Hashable:
             return value
         case Frozen():
             return value
+        case list() | tuple() | dict() if depth_max <= 0:
+            raise ValueError(f"lists within lists, more than {DEPTH_MAX} deep; make them flatter")
         case list() | tuple():
-            return tuple(frozen(item) for item in value)
+            return tuple(frozen(item, depth_max - 1) for item in value)
         case dict():
-            return Frozen(tuple(sorted((str(name), frozen(item)) for name, item in value.items())))
+            items = ((str(name), frozen(item, depth_max - 1)) for name, item in value.items())
+            return Frozen(tuple(sorted(items)))
         case _:
             raise ValueError(f"{value!r} is a {type(value).__name__}, which JSON does not know")
 
@@ -103,6 +109,18 @@ def shown(value: Hashable) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def kept(value: object, name: str, line: int = 0) -> Hashable:
+    """The value of the field ``name`` as models keep it.
+
+    Raises:
+        MalformedHistory: `frozen` refuses it.
+    """
+    try:
+        return frozen(value)
+    except ValueError as error:
+        raise MalformedHistory(f"{name}: {error}", line=line) from None
+
+
 def objects(lines: Iterable[str | bytes]) -> Iterator[tuple[int, dict[str, object]]]:
     """Each line's number, from 1, and its object. Empty lines are skipped.
 
@@ -120,11 +138,18 @@ def objects(lines: Iterable[str | bytes]) -> Iterator[tuple[int, dict[str, objec
         except UnicodeDecodeError as error:
             raise MalformedHistory(f"not UTF-8 text: {error}", line=number) from None
         except RecursionError:
-            raise MalformedHistory("lists within lists, too deep to read", line=number) from None
+            raise MalformedHistory(
+                f"lists within lists, too deep to read; at most {DEPTH_MAX}", line=number
+            ) from None
         except ValueError as error:
             raise MalformedHistory(f"not JSON: {error}", line=number) from None
         if not isinstance(found, dict):
             raise MalformedHistory("expected one JSON object, {...}", line=number)
+        if text.count("[") + text.count("{") > LINE_DEPTH_MAX:  # else it cannot be too deep
+            try:
+                frozen(found, LINE_DEPTH_MAX)
+            except ValueError as error:
+                raise MalformedHistory(str(error), line=number) from None
         yield number, found
 
 

@@ -153,6 +153,12 @@ def test_files_of_several_clients_may_stand_one_behind_the_other() -> None:
     assert linearizability.check(history, Register()).holds
 
 
+def deep(name: str, levels: int) -> str:
+    """The end of the call `BEGIN`, with lists within lists in one field."""
+    rest = line(process=1, type="ok", op="write", time_ns=11)[:-1]
+    return f'{rest}, "{name}": {"[" * levels}{"]" * levels}}}'
+
+
 BEGIN = line(process=1, type="invoke", op="write", value=5, time_ns=10)
 
 
@@ -163,6 +169,11 @@ BEGIN = line(process=1, type="invoke", op="write", value=5, time_ns=10)
         (["", "[1]"], 2, "expected one JSON object"),
         (['{"value": NaN}'], 1, "NaN is no number of JSON"),
         (["[" * 100_000], 1, "too deep"),
+        ([BEGIN, deep("value", 600)], 2, "more than 100 deep"),
+        ([BEGIN, deep("key", 101)], 2, "more than 100 deep"),
+        ([deep("process", 900)], 1, "more than 100 deep"),
+        (['{"process": 1, "type": "invoke", "op": "read", "key": 1e999}'], 1, "key: inf is no"),
+        (['{"process": 1, "type": "invoke", "op": "write", "value": -1e999}'], 1, "value: -inf"),
         ([b"\xff"], 1, "not UTF-8"),
         ([line(type="ok")], 1, "process is missing"),
         ([line(process=True, type="ok")], 1, "process is True"),
@@ -209,6 +220,26 @@ def test_what_was_not_given_is_not_given_when_it_is_written_again() -> None:
     (again,) = History.parse(History.parse(lines).lines()).operations
     assert not again.argument_given
     assert not again.result_given
+
+
+def test_a_hundred_lists_within_each_other_are_read_and_written_again() -> None:
+    history = History.parse([BEGIN, deep("value", 100)])
+    assert History.parse(history.lines()).operations[0].result == history.operations[0].result
+    assert linearizability.check(history, Register()).holds
+
+
+@pytest.mark.parametrize("value", [float("inf"), {1, 2}, [[[]]] * 2])
+def test_a_recorder_refuses_what_json_does_not_know_and_goes_on(value: object) -> None:
+    for _ in range(98):
+        value = [value]
+    recorder = Recorder()
+    with pytest.raises(MalformedHistory, match="key: "):
+        recorder.invoke(1, "write", value)
+    recorder.invoke(1, "write", value=1)
+    with pytest.raises(MalformedHistory, match="value: "):
+        recorder.ok(1, value)
+    recorder.ok(1)
+    assert linearizability.check(recorder.history(), Register()).holds
 
 
 def test_a_call_that_the_model_does_not_know_is_named_with_those_it_knows() -> None:

@@ -27,7 +27,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from sdkit import host as hosts
 from sdkit.breaker.judging import Errors, judge
-from sdkit.breaker.lastgood import LastGood
+from sdkit.breaker.lastgood import LastGood, with_types
 from sdkit.breaker.layer import Layer, name_of, refuse_coroutine
 from sdkit.breaker.policies import SECOND_NS
 from sdkit.errors import InvalidArgument, check_between
@@ -46,8 +46,8 @@ class Fallback(Layer):
         default: the answer. The same object each time.
         instead: called with the same arguments; for an ``async def`` it has to be one, too.
         last_good: keep good answers, and give the one for these arguments again.
-        key: which arguments are "these"; the arguments themselves unless given, which then
-            have to be hashable.
+        key: which arguments are "these"; the arguments themselves and their types unless given,
+            which then have to be hashable. (Python calls 1, 1.0 and True equal; a callee need not.)
         entries_max, age_max_s: how many good answers are kept, and for how long; None: for ever.
         on: which errors are covered up: types, or a function of the error. Unless given,
             all but `sdkit.errors.Rejected`.
@@ -149,8 +149,10 @@ class Fallback(Layer):
     ) -> object:
         if self._good is None:
             return _NOTHING
+        # Functions of others are called outside the lock: they may use this fallback themselves.
+        key, now_ns = self._key_of(args, kwargs), self._now_ns()
         with self._lock:
-            found = self._good.find(self._key_of(args, kwargs), self._now_ns())
+            found = self._good.find(key, now_ns)
         if found is None:
             return _NOTHING
         answer, age_ns = found
@@ -167,13 +169,14 @@ class Fallback(Layer):
 
     def _keep(self, answer: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._good is not None:
+            key, now_ns = self._key_of(args, kwargs), self._now_ns()
             with self._lock:
-                self._good.keep(self._key_of(args, kwargs), answer, self._now_ns())
+                self._good.keep(key, answer, now_ns)
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         if self._key is not None:
             return self._key(*args, **kwargs)
-        return args, tuple(sorted(kwargs.items()))
+        return with_types(args), with_types(tuple(sorted(kwargs.items())))
 
     def _now_ns(self) -> int:
         return self._clock() if self._clock is not None else hosts.current().monotonic_ns()

@@ -53,3 +53,14 @@ class LastGood:
             return None
         self._kept.move_to_end(key)
         return answer, age_ns
+
+
+def with_types(value: Hashable) -> Hashable:
+    """A key that is equal to another only if the types are, too, those inside included."""
+    match value:
+        case tuple():
+            return type(value), value, tuple(with_types(item) for item in value)
+        case frozenset():
+            return type(value), value, frozenset(with_types(item) for item in value)
+        case _:
+            return type(value), value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -339,6 +339,49 @@ def test_it_keeps_no_more_good_answers_than_it_was_told() -> None:
     assert kept.call_sync(service.now, "c") == ("c",)
     with pytest.raises(NotConnected):
         kept.call_sync(service.now, "a")
+
+
+def test_arguments_of_other_types_are_other_arguments() -> None:
+    asked = [
+        *((1,), (True,), (1.0,)),
+        *(((1, 2),), ((1.0, 2),), (frozenset({1}),), (frozenset({True}),)),
+    ]
+    service, kept = Service(), Fallback(last_good=True)
+
+    def named_now(x: object) -> str:
+        if service.error is not None:
+            raise service.error
+        return repr(x)
+
+    for arguments in asked:
+        kept.call_sync(service.now, *arguments)
+    named = [kept.call_sync(named_now, x=x) for x in (0, False)]
+    service.error = NotConnected("no")
+    for arguments in asked:
+        assert repr(kept.call_sync(service.now, *arguments)) == repr(arguments)
+    assert [kept.call_sync(named_now, x=x) for x in (0, False)] == named == ["0", "False"]
+
+
+def test_a_key_may_ask_the_fallback_itself() -> None:
+    service = Service()
+    answers: list[object] = []
+
+    def key(value: object) -> Hashable:
+        if value == "outer":
+            answers.append(kept.call_sync(service.now, "inner"))
+        return str(value)
+
+    def ask() -> None:
+        answers.append(kept.call_sync(service.now, "outer"))
+        service.error = NotConnected("no")
+        answers.append(kept.call_sync(service.now, "outer"))
+
+    kept = Fallback(last_good=True, key=key)
+    # In a thread of its own: a lock that waits for itself must not stop the tests.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(20)
+    assert answers == [("inner",), ("outer",), ("inner",), ("outer",)]
 
 
 def test_a_refusal_of_the_callee_is_an_answer_and_is_not_covered_up() -> None:

@@ -15,7 +15,7 @@ from sdkit.check.anomalies import Anomaly
 from sdkit.check.cycles import Edge, Why
 from sdkit.check.history import Operation
 from sdkit.check.levels import LEVELS, forbids
-from sdkit.check.lines import shown
+from sdkit.check.lines import printable, shown
 from sdkit.check.smallest import Counterexample
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def explain_order(verdict: linearizability.Verdict) -> str:
             )
         case _:
             assert verdict.counterexample is not None
-            return "\n".join(_contradiction(verdict.model, verdict.counterexample))
+            return printable("\n".join(_contradiction(verdict.model, verdict.counterexample)))
 
 
 def call(operation: Operation) -> str:
@@ -130,7 +130,7 @@ def explain_isolation(verdict: isolation.Verdict) -> str:
     for name, anomaly in verdict.anomalies.items():
         lines += ["", f"{name}, which {forbids(name)} forbids: {MEANINGS[name]}"]
         lines += [f"    {line}" for line in reasons(verdict, anomaly)]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def summary(verdict: isolation.Verdict) -> str:

@@ -105,7 +105,11 @@ def thawed(value: Hashable) -> object:
 
 def shown(value: Hashable) -> str:
     """The value as people read it: JSON."""
-    text = json.dumps(thawed(value), ensure_ascii=False)
+    return printable(json.dumps(thawed(value), ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """The text with halves of surrogate pairs as escapes: JSON knows them, UTF-8 does not."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -7,6 +7,8 @@ from html import escape
 from importlib import resources
 from typing import Final
 
+from sdkit.check.lines import printable
+
 LETTER: Final = 7.3  # the width of one, in 13 px text, about
 
 
@@ -14,7 +16,8 @@ def filled(title: str, body: Sequence[str]) -> str:
     """The page with that title; ``body`` is HTML already."""
     template = resources.files("sdkit.check").joinpath("page.html").read_text("utf-8")
     # The body last: what a history says must not be taken for a place in the template.
-    return template.replace("@title@", escape(title)).replace("@body@", "\n".join(body))
+    page = template.replace("@title@", escape(title)).replace("@body@", "\n".join(body))
+    return printable(page)
 
 
 def legend(samples: Sequence[tuple[str, str]]) -> str:

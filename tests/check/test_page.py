@@ -106,3 +106,16 @@ def test_what_a_history_says_is_never_markup() -> None:
     for page in (order, circle):
         assert "<script" not in page
         assert Outline(page).tags.count("svg") >= 1
+
+
+def test_a_name_that_is_no_text_of_unicode_is_shown_as_an_escape() -> None:
+    recorder = Recorder()
+    recorder.invoke("\ud800", "read")
+    recorder.ok("\ud800", 1)
+    verdict = linearizability.check(recorder.history(), Register())
+    aborted = Transaction("\ud801", writes=[("x", 1)], status="aborted")
+    seen = isolation.check([aborted, Transaction("\ud802", reads=[("x", 1)])])
+    for found, names in ((verdict, ["\\ud800"]), (seen, ["\\ud801", "\\ud802"])):
+        for text in (found.explain(), found.page("\udcff")):
+            assert text.encode()
+            assert all(name in text for name in names)

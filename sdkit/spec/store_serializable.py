@@ -67,7 +67,6 @@ class Session:
     seen: list[Read | tuple[str, bytes, bytes | None]] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     verb: str = ""
-    is_lost: bool = False
     has_overlapped: bool = False
 
 
@@ -136,7 +135,6 @@ class Player:
             if isinstance(error, Aborted):
                 if not session.has_overlapped:
                     raise Breach("alone, no abort", str(error))
-                session.is_lost = True
                 del self.open[number]
             elif error is not None:
                 raise error

@@ -177,11 +177,12 @@ class LockTable(Generic[Owner]):
         """Who holds a lock that conflicts with it."""
         owner, key = request.owner, request.key
         if request.kind is Kind.RANGE:
-            keys: Iterable[bytes] = self._within(self.holders, request)
-            others = (self.holders[key] for key in keys)
+            written: Iterable[bytes] = self._within(self.holders, request)
         else:
-            others = (self.holders[key] for _ in (0,) if key in self.holders)
-        yield from (other for other in others if other is not owner)
+            written = (key,) if key in self.holders else ()
+        for each in written:
+            if self.holders[each] is not owner:
+                yield self.holders[each]
         if request.kind is Kind.EXCLUSIVE:
             yield from (other for other in self.shared.owners(key) if other is not owner)
 

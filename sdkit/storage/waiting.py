@@ -73,30 +73,34 @@ class Backlog:
 
 
 class Waiters:
-    """Futures by LSN."""
+    """Futures, each with its LSN."""
 
     def __init__(self) -> None:
-        self._futures: dict[int, list[asyncio.Future[None]]] = {}
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
     def add(self, lsn: int) -> asyncio.Future[None]:
         """A future that `settle` or `refuse` will end."""
         future = asyncio.get_running_loop().create_future()
-        self._futures.setdefault(lsn, []).append(future)
+        self._waiting.append((lsn, future))
         return future
 
     def settle(self, lsn: int) -> None:
-        """Everybody who waits for ``lsn`` or less is done."""
-        for reached in [reached for reached in self._futures if reached <= lsn]:
-            for future in self._futures.pop(reached):
-                if not future.done():
-                    future.set_result(None)
+        """Everybody who waits for ``lsn`` or less is done. O(all who wait)."""
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if each[0] > lsn:
+                self._waiting.append(each)
+            elif not each[1].done():
+                each[1].set_result(None)
 
     def refuse(self, first: int, error: SdkitError) -> None:
-        """Everybody who waits for ``first`` or more gets the error."""
-        for lsn in [lsn for lsn in self._futures if lsn >= first]:
-            for future in self._futures.pop(lsn):
-                if not future.done():
-                    future.set_exception(own_copy(error))
+        """Everybody who waits for ``first`` or more gets the error. O(all who wait)."""
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if each[0] < first:
+                self._waiting.append(each)
+            elif not each[1].done():
+                each[1].set_exception(own_copy(error))
 
 
 def done(error: SdkitError | None = None) -> asyncio.Future[None]:

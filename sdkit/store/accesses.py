@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from typing import Final, Generic, TypeVar
 
 from sdkit.store.ranges import Range, RangeSet, coarse, just
@@ -82,28 +83,26 @@ class Accesses(Generic[Owner]):
             return False
         return any(key in ranges for other, ranges in self.ranges.items() if other is not owner)
 
-    def owners(self, key: bytes) -> Iterator[Owner]:
+    def owners(self, key: bytes) -> Iterable[Owner]:
         """Who has accessed ``key``; one that has done so in two ways comes twice.
 
         O(its owners + log n for each owner that has ranges).
         """
-        yield from self._of_key.get(key, ())
-        for owner, ranges in self.ranges.items():
-            if key in ranges:
-                yield owner
+        named = self._of_key.get(key, ())
+        if not self.ranges:
+            return named
+        return chain(named, (owner for owner, ranges in self.ranges.items() if key in ranges))
 
-    def owners_of(self, keys: Collection[bytes]) -> Iterator[tuple[bytes, Owner]]:
+    def owners_of(self, keys: Collection[bytes]) -> Iterable[tuple[bytes, Owner]]:
         """Who has accessed any of the ``keys``, and one of them that it has.
 
         Like `owners` for each, but every range is looked at once:
         O(their owners + ranges x log n).
         """
-        for key in keys:
-            for owner in self._of_key.get(key, ()):
-                yield key, owner
-        if not keys or not self.ranges:
-            return
-        in_order = sorted(keys)
+        named = [(key, owner) for key in keys for owner in self._of_key.get(key, ())]
+        return chain(named, self._in_ranges(sorted(keys))) if self.ranges else named
+
+    def _in_ranges(self, in_order: list[bytes]) -> Iterator[tuple[bytes, Owner]]:
         for owner, ranges in self.ranges.items():
             found = _first_within(in_order, ranges)
             if found is not None:
@@ -126,7 +125,8 @@ class Accesses(Generic[Owner]):
 
     def count(self, owner: Owner) -> int:
         """How many entries ``owner`` has."""
-        return len(self._keys.get(owner, ())) + len(self.ranges.get(owner, ()))
+        named = len(self._keys.get(owner, ()))
+        return named + len(self.ranges.get(owner, ())) if self.ranges else named
 
     def listed(self, owner: Owner, most: int) -> list[Range]:
         """What ``owner`` has accessed, as ranges, for people to look at: the first ``most``."""
@@ -151,15 +151,19 @@ class Accesses(Generic[Owner]):
     def forget(self, owner: Owner) -> None:
         """Forget all that ``owner`` has accessed. O(its entries)."""
         self._forget_keys(owner)
-        self.ranges.pop(owner, None)
+        if self.ranges:
+            self.ranges.pop(owner, None)
 
     def _forget_keys(self, owner: Owner) -> list[bytes]:
-        keys = self._keys.pop(owner, [])
+        keys = self._keys.pop(owner, None)
+        if keys is None:
+            return []
         for key in keys:
             owners = self._of_key[key]
-            del owners[owner]
-            if not owners:
+            if len(owners) == 1:
                 del self._of_key[key]
+            else:
+                del owners[owner]
         return keys
 
 

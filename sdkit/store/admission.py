@@ -52,18 +52,25 @@ class Admission:
         if key.__class__ is not bytes or not 0 < len(key) <= self._config.key_bytes_max:
             limits.check_key(key, self._config)
 
-    def check_put(self, transaction: Transaction, key: bytes, value: bytes) -> None:
-        """Refuse a put that cannot be."""
+    def check_put(self, transaction: Transaction, key: bytes, value: bytes) -> int:
+        """Refuse a put that cannot be. Returns the memory that it would take, its lock aside."""
         self.check_lock(transaction, key)
         if value.__class__ is not bytes or len(value) > self._config.value_bytes_max:
             limits.check_value(key, value, self._config)
         used = self._versions.bytes + self.write_bytes + self._locks.bytes
-        self._check_room(transaction, key, transaction.growth(key, value), used)
+        grown = transaction.growth(key, value)
+        self._check_room(transaction, key, grown, used)
+        return grown
 
-    def check_delete(self, transaction: Transaction, key: bytes) -> None:
-        """Refuse a delete that cannot be; a full store takes it, since it makes room."""
+    def check_delete(self, transaction: Transaction, key: bytes) -> int:
+        """Refuse a delete that cannot be; a full store takes it, since it makes room.
+
+        Returns what `check_put` does.
+        """
         self.check_lock(transaction, key)
-        self._check_room(transaction, key, transaction.growth(key, None), self.pending_bytes)
+        grown = transaction.growth(key, None)
+        self._check_room(transaction, key, grown, self.pending_bytes)
+        return grown
 
     def check_get_for_update(self, transaction: Transaction, key: bytes) -> None:
         """Refuse a lock that cannot be; a full store gives it: a delete may follow."""
@@ -85,5 +92,7 @@ class Admission:
         if self._locks.holders.get(key) is not transaction:
             more += limits.LOCK_OVERHEAD_BYTES + len(key)
         config = self._config
-        limits.check_transaction_bytes(transaction.id, transaction.memory_bytes + more, config)
-        limits.check_memory(used, more, config)
+        grown_to = transaction.write_bytes + transaction.lock_bytes + more
+        if grown_to > config.transaction_bytes_max or used + more > config.max_bytes:
+            limits.check_transaction_bytes(transaction.id, grown_to, config)
+            limits.check_memory(used, more, config)

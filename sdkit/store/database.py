@@ -81,7 +81,8 @@ class Database:
 
     def enter(self, transaction: Transaction) -> None:
         """Count a new transaction among the open ones; `Overloaded` beyond ``transactions_max``."""
-        limits.check_open_transactions(len(self.transactions), self.config)
+        if len(self.transactions) >= self.config.transactions_max:
+            raise limits.too_many_transactions(len(self.transactions), self.config)
         self.transactions[transaction.id] = transaction
 
     def next_id(self) -> int:
@@ -158,14 +159,12 @@ class Database:
             self.snapshots.take(at)  # for as long as it streams
         writes = transaction.writes
         if transaction.rules.reads is Reads.UNCOMMITTED:
-            writes = self.uncommitted_writes()
+            # What all have written so far: O(all of it).
+            every = (each.writes.items() for each in self.transactions.values())
+            writes = dict(chain.from_iterable(every))
         cursor = Cursor(start, end, reverse=reverse, limit=limit, at=at, writes=writes)
         transaction.cursors.append(cursor)
         return cursor
-
-    def uncommitted_writes(self) -> dict[bytes, bytes | None]:
-        """What all open transactions have written so far. O(all of it)."""
-        return dict(chain.from_iterable(each.writes.items() for each in self.transactions.values()))
 
     def scan_piece(self, transaction: Transaction, cursor: Cursor) -> list[tuple[bytes, bytes]]:
         """The next rows of a scan, perhaps none; `Cursor.done` says whether there are more.
@@ -252,12 +251,13 @@ class Database:
         newest = self.versions.newest.get(key)
         return None if newest is None else newest[1]
 
-    def write(self, transaction: Transaction, key: bytes, value: bytes | None) -> None:
-        """Put a value into the write set; the key's lock is held."""
-        self.admission.write_bytes += transaction.set(key, value)
+    def write(self, transaction: Transaction, key: bytes, value: bytes | None, grown: int) -> None:
+        """Put a value, for which there are ``grown`` bytes of room, into the write set."""
+        transaction.set(key, value, grown)
+        self.admission.write_bytes += grown
 
-    def delete(self, transaction: Transaction, key: bytes) -> None:
-        """Put a delete into the write set; the key's lock is held.
+    def delete(self, transaction: Transaction, key: bytes, grown: int) -> None:
+        """Put a delete into the write set, as `write` does.
 
         Deleting what is not there writes nothing (`Versions.install`), but it has found
         nothing, and whoever inserts the key meanwhile is in conflict with that: it
@@ -265,7 +265,7 @@ class Database:
         """
         if transaction.tracked is not None:
             self._heed(transaction, self.conflicts.read(transaction.tracked, key))
-        self.write(transaction, key, None)
+        self.write(transaction, key, None, grown)
 
     def keep_savepoint(self, transaction: Transaction, depth: int) -> None:
         """End the savepoint of this depth and keep what was written in it."""
@@ -371,20 +371,17 @@ class Database:
     def _end(self, transaction: Transaction, state: State) -> None:
         transaction.state = state
         del self.transactions[transaction.id]
-        self._drop_snapshots(transaction)
-        if transaction.tracked is not None:
-            self._end_tracked(transaction, committed=state is State.COMMITTED)
+        if transaction.snapshot is not None or transaction.cursors:
+            self._drop_snapshots(transaction)
+        tracked, transaction.tracked = transaction.tracked, None
+        if tracked is not None:
+            if state is not State.COMMITTED:
+                self.conflicts.ended(tracked)
+            elif not transaction.writes:
+                self.conflicts.committed(tracked, (), 0)
+            self.conflicts.forget(self.visible)
         self.locks.release(transaction)
         self.admission.write_bytes -= transaction.let_go()
-
-    def _end_tracked(self, transaction: Transaction, *, committed: bool) -> None:
-        tracked, transaction.tracked = transaction.tracked, None
-        assert tracked
-        if not committed:
-            self.conflicts.ended(tracked)
-        elif not transaction.writes:
-            self.conflicts.committed(tracked, (), 0)
-        self.conflicts.forget(self.visible)
 
     def _drop_snapshots(self, transaction: Transaction) -> None:
         if transaction.snapshot is not None:

@@ -308,9 +308,9 @@ class StoreEngine:
                 "open it again to go on from what is durable"
             )
 
-    async def durable(self, position: int) -> None:
-        """Return when the record at ``position`` is as durable as the mode promises."""
-        await self._journal.wait(position)
+    def durable(self, position: int) -> Awaitable[None]:
+        """To be awaited: the record at ``position`` is as durable as the mode promises."""
+        return self._journal.wait(position)
 
     def settle(self) -> None:
         """After a transaction has ended: wake who waited for it, and clean up behind it."""

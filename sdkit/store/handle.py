@@ -51,10 +51,10 @@ class EngineTransaction(Transaction):
     _database: Database
 
     def __init__(self, engine: StoreEngine, isolation: Isolation, read_only: bool) -> None:
-        rules = rules_of(isolation, engine.config.serializable)
-        super().__init__(engine.database.next_id(), isolation, rules, read_only)
         self._engine = engine
-        self._database = engine.database
+        self._database = database = engine.database
+        rules = rules_of(isolation, engine.config.serializable)
+        super().__init__(database.next_id(), isolation, rules, read_only)
 
     async def get(self, key: bytes) -> bytes | None:
         if self.rules.locks_reads and not self.try_share(key):
@@ -73,16 +73,17 @@ class EngineTransaction(Transaction):
     async def put(self, key: bytes, value: bytes) -> None:
         if not self.try_put(key, value):
             await self._wait(Kind.EXCLUSIVE, just(key))
-            self._database.admission.check_put(self, key, value)  # others may have taken the room
-            self._database.write(self, key, value)
+            # Others may have taken the room.
+            grown = self._database.admission.check_put(self, key, value)
+            self._database.write(self, key, value, grown)
         elif len(self.writes) % WRITES_PER_TURN == 0:
             await asyncio.sleep(0)
 
     async def delete(self, key: bytes) -> None:
         if not self.try_delete(key):
             await self._wait(Kind.EXCLUSIVE, just(key))
-            self._database.admission.check_delete(self, key)
-            self._settled(self._database.delete, key)
+            grown = self._database.admission.check_delete(self, key)
+            self._settled(self._database.delete, key, grown)
 
     # The same, if they need not wait: else they say False and have changed nothing.
 
@@ -99,17 +100,17 @@ class EngineTransaction(Transaction):
     def try_put(self, key: bytes, value: bytes) -> bool:
         """Set a value. Raises what `put` does."""
         self._engine.check_writable()
-        self._database.admission.check_put(self, key, value)
+        grown = self._database.admission.check_put(self, key, value)
         if taken := self._take_exclusive(key):
-            self._database.write(self, key, value)
+            self._database.write(self, key, value, grown)
         return taken
 
     def try_delete(self, key: bytes) -> bool:
         """Remove a key. Raises what `delete` does."""
         self._engine.check_writable()
-        self._database.admission.check_delete(self, key)
+        grown = self._database.admission.check_delete(self, key)
         if taken := self._take_exclusive(key):
-            self._settled(self._database.delete, key)
+            self._settled(self._database.delete, key, grown)
         return taken
 
     def read(self, key: bytes) -> bytes | None:
@@ -197,7 +198,12 @@ class EngineTransaction(Transaction):
 
     async def commit(self) -> int:
         count = len(self.writes)
-        if not self._settled(self._database.begin_commit):
+        try:
+            logged = self._database.begin_commit(self)
+        except Aborted:
+            self._engine.settle()
+            raise
+        if not logged:
             self._engine.settle()
             self._engine.work_this_turn += 1
             if self._engine.work_this_turn >= WORK_PER_TURN:

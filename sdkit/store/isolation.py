@@ -63,6 +63,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from enum import Enum
+from functools import cache
 from typing import Final
 
 from sdkit.errors import Aborted, InvalidArgument
@@ -135,6 +136,7 @@ RULES: Final[Mapping[str, Rules]] = {
 }
 
 
+@cache
 def rules_of(isolation: Isolation, serializable: Serializable) -> Rules:
     """The row of a level in a store that is serializable in this way."""
     if isolation is Isolation.SERIALIZABLE:

@@ -88,6 +88,8 @@ def check_key(key: object, config: StoreConfig) -> None:
         InvalidArgument: not bytes, or empty.
         LimitExceeded: longer than ``key_bytes_max``.
     """
+    if key.__class__ is bytes and 0 < len(key) <= config.key_bytes_max:
+        return
     check_key_type(key)
     assert isinstance(key, bytes)
     if not key:
@@ -170,11 +172,10 @@ def check_memory(used: int, more: int, config: StoreConfig) -> None:
         )
 
 
-def check_open_transactions(count: int, config: StoreConfig) -> None:
-    """Refuse to begin one transaction too many."""
-    if count >= config.transactions_max:
-        raise Overloaded(
-            f"{count} transactions are open; transactions_max is {config.transactions_max}; "
-            "end some, or begin again later",
-            limit=config.transactions_max,
-        )
+def too_many_transactions(count: int, config: StoreConfig) -> Overloaded:
+    """Why no further transaction can begin."""
+    return Overloaded(
+        f"{count} transactions are open; transactions_max is {config.transactions_max}; "
+        "end some, or begin again later",
+        limit=config.transactions_max,
+    )

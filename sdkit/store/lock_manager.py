@@ -31,7 +31,7 @@ class LockManager:
     """The locks of all transactions of one store.
 
     Args:
-        config: which levels there are, and how long one waits.
+        config: how long one waits.
         abort: ends a transaction with an error.
     """
 
@@ -40,7 +40,7 @@ class LockManager:
     def __init__(
         self, config: StoreConfig, abort: Callable[[Transaction, SdkitError], None]
     ) -> None:
-        self.table: Final = self.table_type(ranges=config.serializable == "locking")
+        self.table: Final = self.table_type()
         self.holders: Final = self.table.holders
         self.bytes = 0  # memory of all locks
         self.waits = 0  # how often somebody has begun to wait

@@ -38,17 +38,15 @@ Gray and Reuter, "Transaction Processing" (1993), chapters 7 and 8.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain, takewhile
-from typing import Any, Final, Generic, TypeVar
-
-from sortedcontainers import SortedDict
+from typing import Final, Generic, TypeVar
 
 from sdkit.errors import Aborted
 from sdkit.store.accesses import Accesses
-from sdkit.store.ranges import just
+from sdkit.store.ranges import KeyOrder, Range, just
 
 Owner = TypeVar("Owner")
 
@@ -80,25 +78,25 @@ class Request(Generic[Owner]):
     asked: float = float("inf")
     """Its place among all requests that wait; a new one comes behind them all."""
 
+    @property
+    def range(self) -> Range:
+        """The keys that it is about."""
+        return self.key, self.end
+
     def covers(self, key: bytes) -> bool:
         """Is it about ``key``?"""
         return self.key <= key and (self.end is None or key < self.end)
 
 
 class LockTable(Generic[Owner]):
-    """Locks on keys and ranges, each with a queue.
+    """Locks on keys and ranges, each with a queue."""
 
-    Args:
-        ranges: are there to be locks on ranges? They need the keys of all locks
-            in order, which costs everybody else a little.
-    """
-
-    def __init__(self, *, ranges: bool = False) -> None:
-        self.holders: Final[MutableMapping[bytes, Owner]] = SortedDict() if ranges else {}
+    def __init__(self) -> None:
+        self.holders: Final[dict[bytes, Owner]] = {}
         self.shared: Final[Accesses[Owner]] = Accesses()
-        self._queues: Final[MutableMapping[bytes, deque[Request[Owner]]]] = (
-            SortedDict() if ranges else {}
-        )
+        self._queues: Final[dict[bytes, deque[Request[Owner]]]] = {}
+        self._held: Final = KeyOrder(self.holders)
+        self._waited_for: Final = KeyOrder(self._queues)
         self._scans: Final[list[Request[Owner]]] = []  # for ranges, in order of asking
         self._asked = 0
 
@@ -118,6 +116,7 @@ class LockTable(Generic[Owner]):
     def take_exclusive(self, owner: Owner, key: bytes) -> None:
         """Take the exclusive lock of ``key``, which is free."""
         self.holders[key] = owner
+        self._held.changed(key)
 
     def take_shared(self, owner: Owner, key: bytes) -> bool:
         """Take the shared lock of ``key`` if nobody is in the way."""
@@ -139,7 +138,10 @@ class LockTable(Generic[Owner]):
         if request.kind is Kind.RANGE:
             self._scans.append(request)
             return
-        queue = self._queues.setdefault(request.key, deque())
+        queue = self._queues.get(request.key)
+        if queue is None:
+            queue = self._queues[request.key] = deque()
+            self._waited_for.changed(request.key)
         if not queue or queue[-1].asked < request.asked:
             queue.append(request)
         else:
@@ -161,7 +163,7 @@ class LockTable(Generic[Owner]):
 
     def _is_held_back_by(self, owner: Owner, scan: Request[Owner]) -> bool:
         """Has ``owner`` locked anything for itself that the scan wants to read?"""
-        return any(self.holders[key] is owner for key in self._within(self.holders, scan))
+        return any(self.holders[key] is owner for key in self._held.within(*scan.range))
 
     def goes_first(self, request: Request[Owner]) -> bool:
         """Does the owner's own shared lock hold back all who wait for the key? (An upgrade.)"""
@@ -177,7 +179,7 @@ class LockTable(Generic[Owner]):
         """Who holds a lock that conflicts with it."""
         owner, key = request.owner, request.key
         if request.kind is Kind.RANGE:
-            written: Iterable[bytes] = self._within(self.holders, request)
+            written: Iterable[bytes] = self._held.within(*request.range)
         else:
             written = (key,) if key in self.holders else ()
         for each in written:
@@ -196,7 +198,7 @@ class LockTable(Generic[Owner]):
             case Kind.SHARED:
                 yield from (each.owner for each in self._writers_ahead(request, request.key))
             case Kind.RANGE:
-                for key in self._within(self._queues, request):
+                for key in self._waited_for.within(*request.range):
                     yield from (each.owner for each in self._writers_ahead(request, key))
 
     def waits_for(self, request: Request[Owner]) -> Iterator[Owner]:
@@ -214,7 +216,7 @@ class LockTable(Generic[Owner]):
             case Kind.SHARED:
                 yield from _last(self._writers_ahead(request, request.key))
             case Kind.RANGE:
-                for key in self._within(self._queues, request):
+                for key in self._waited_for.within(*request.range):
                     yield from _last(self._writers_ahead(request, key))
 
     def _scans_before(self, request: Request[Owner]) -> Iterator[Owner]:
@@ -238,11 +240,6 @@ class LockTable(Generic[Owner]):
             if other.kind is Kind.EXCLUSIVE:
                 yield other
 
-    def _within(self, keys: MutableMapping[bytes, Any], request: Request[Owner]) -> Iterator[bytes]:
-        """Those of the ``keys`` that a request for a range is about, one after the other."""
-        assert isinstance(keys, SortedDict)
-        return iter(keys.irange(request.key, request.end, inclusive=(True, False)))
-
     # Giving up
 
     def release(self, owner: Owner, keys: list[bytes]) -> list[Request[Owner]]:
@@ -253,6 +250,7 @@ class LockTable(Generic[Owner]):
         """
         for key in keys:
             del self.holders[key]
+            self._held.changed(key)
         freed = [*keys, *self._held_back_by(owner)] if self._queues or self._scans else []
         self.shared.forget(owner)
         return self._grant_next(freed) if self._queues or self._scans else []
@@ -261,7 +259,7 @@ class LockTable(Generic[Owner]):
         """The keys that somebody may wait for because ``owner`` shares them."""
         yield from self.shared.keys(owner)
         for start, end in self.shared.ranges.get(owner, ()):
-            yield from self._within(self._queues, Request(owner, Kind.RANGE, start, end))
+            yield from self._waited_for.within(start, end)
 
     def withdraw(self, request: Request[Owner]) -> list[Request[Owner]]:
         """Leave the queue without the lock. Returns the requests that are granted by this.
@@ -270,7 +268,7 @@ class LockTable(Generic[Owner]):
         """
         if request.kind is Kind.RANGE:
             self._scans.remove(request)  # scans do not wait for one another
-            return self._grant_keys(list(self._within(self._queues, request)))
+            return self._grant_keys(list(self._waited_for.within(*request.range)))
         self._leave(request)
         return self._grant_next([request.key])
 
@@ -309,11 +307,12 @@ class LockTable(Generic[Owner]):
         queue.remove(request)
         if not queue:
             del self._queues[request.key]
+            self._waited_for.changed(request.key)
 
     def _grant(self, request: Request[Owner]) -> None:
         match request.kind:
             case Kind.EXCLUSIVE:
-                self.holders[request.key] = request.owner
+                self.take_exclusive(request.owner, request.key)
             case Kind.SHARED:
                 if self.holders.get(request.key) is not request.owner:
                     self.shared.add_key(request.owner, request.key)

@@ -21,10 +21,14 @@ were "read" stays safe, and is sometimes too careful.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeAlias
 
+from sortedcontainers import SortedList
+
 Range: TypeAlias = "tuple[bytes, bytes | None]"
+
+CHANGED_MIN: Final = 1_000
 
 
 def behind(key: bytes) -> bytes:
@@ -35,6 +39,49 @@ def behind(key: bytes) -> bytes:
 def just(key: bytes) -> Range:
     """The range that holds one key."""
     return key, behind(key)
+
+
+class KeyOrder:
+    """The keys of a dictionary in order, for those who ask what lies in a range.
+
+    Most keys come and go without anybody asking, and a sorted container would cost
+    each of them two searches. So it is only noted what has changed; whoever asks
+    puts it in order. Where nobody ever asks, not even that.
+
+    Args:
+        keys: the dictionary.
+    """
+
+    __slots__ = ("_changed", "_in_order", "_keys")
+
+    def __init__(self, keys: Mapping[bytes, object]) -> None:
+        self._keys: Final = keys
+        self._in_order: SortedList[bytes] | None = None
+        self._changed: Final[set[bytes]] = set()
+
+    def changed(self, key: bytes) -> None:
+        """To be called after ``key`` has come or gone. O(1)."""
+        if self._in_order is None:
+            return
+        self._changed.add(key)
+        if len(self._changed) > CHANGED_MIN + len(self._keys):
+            self._in_order = None  # by now, sorting all of them is no more work
+            self._changed.clear()
+
+    def within(self, start: bytes, end: bytes | None) -> Iterator[bytes]:
+        """The keys from ``start`` up to ``end``, one after the other.
+
+        O(log n for each that has changed since the last question).
+        """
+        in_order = self._in_order
+        if in_order is None:
+            in_order = self._in_order = SortedList(self._keys)
+        for key in self._changed:
+            in_order.discard(key)
+            if key in self._keys:
+                in_order.add(key)
+        self._changed.clear()
+        return iter(in_order.irange(start, end, inclusive=(True, False)))
 
 
 class RangeSet:

@@ -34,7 +34,7 @@ class Snapshots:
         """One reader at ``position`` is done. True if the oldest position in use has changed."""
         index = bisect_left(self.positions, position)
         del self.positions[index]
-        return index == 0 and self.positions[:1] != [position]
+        return index == 0 and (not self.positions or self.positions[0] != position)
 
     def anyone_from(self, first: int, end: int) -> bool:
         """Does anybody read at a position with ``first <= position < end``?"""

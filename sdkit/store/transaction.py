@@ -207,14 +207,12 @@ class Transaction:
             grown += before_size(before)
         return grown
 
-    def set(self, key: bytes, value: bytes | None) -> int:
-        """Note a write. Returns the memory that it takes."""
-        grown = self.growth(key, value)
+    def set(self, key: bytes, value: bytes | None, grown: int) -> None:
+        """Note a write, and the memory that it takes (`growth`)."""
         if self.savepoints:
             self.savepoints[-1].before.setdefault(key, self.writes.get(key, MISSING))
         self.writes[key] = value
         self.write_bytes += grown
-        return grown
 
     def add_lock(self, key: bytes) -> int:
         """Note an exclusive lock. Returns the memory that it takes."""

@@ -51,7 +51,7 @@ def owners(requests: list[Request[Owner]]) -> list[Owner]:
 
 
 def table(holder: Owner) -> LockTable[Owner]:
-    locks: LockTable[Owner] = LockTable(ranges=True)
+    locks: LockTable[Owner] = LockTable()
     assert take(locks, holder, b"k")
     return locks
 
@@ -84,7 +84,7 @@ def test_whoever_gives_up_leaves_the_others_in_order() -> None:
 
 
 def test_readers_share_a_key_and_a_writer_waits_for_all_of_them() -> None:
-    locks: LockTable[Owner] = LockTable(ranges=True)
+    locks: LockTable[Owner] = LockTable()
     assert locks.take(read(A))
     assert locks.take(scan(B, b"a", b"m"))
     assert not take(locks, C, b"k")
@@ -95,7 +95,7 @@ def test_readers_share_a_key_and_a_writer_waits_for_all_of_them() -> None:
 
 
 def test_a_range_keeps_keys_out_that_do_not_exist() -> None:
-    locks: LockTable[Owner] = LockTable(ranges=True)
+    locks: LockTable[Owner] = LockTable()
     assert locks.take(scan(A, b"a", b"m"))
     assert not take(locks, B, b"l\xff")
     assert take(locks, B, b"m")
@@ -103,7 +103,7 @@ def test_a_range_keeps_keys_out_that_do_not_exist() -> None:
 
 
 def test_a_reader_does_not_overtake_a_writer_that_waits() -> None:
-    locks: LockTable[Owner] = LockTable(ranges=True)
+    locks: LockTable[Owner] = LockTable()
     assert locks.take(read(A))
     queued(locks, write(B))
     assert not locks.take(read(C))
@@ -111,7 +111,7 @@ def test_a_reader_does_not_overtake_a_writer_that_waits() -> None:
 
 
 def test_an_upgrade_goes_before_those_whom_its_own_lock_holds_back() -> None:
-    locks: LockTable[Owner] = LockTable(ranges=True)
+    locks: LockTable[Owner] = LockTable()
     assert locks.take(read(A))
     assert locks.take(read(C))
     queued(locks, write(B))
@@ -168,7 +168,7 @@ class Model:
     """Plays requests on a table, and knows by itself what is held and who waits."""
 
     def __init__(self) -> None:
-        self.locks: LockTable[Owner] = LockTable(ranges=True)
+        self.locks: LockTable[Owner] = LockTable()
         self.held: list[Request[Owner]] = []
         self.waiting: dict[Owner, Request[Owner]] = {}
 

@@ -124,9 +124,13 @@ def test_the_count_is_what_there_is_and_no_record_is_larger(
         depth = len(transaction.savepoints)
         match step:
             case ("put", bytes() as key, bytes() as value):
-                counted += transaction.set(key, value)
+                grown = transaction.growth(key, value)
+                transaction.set(key, value, grown)
+                counted += grown
             case ("delete", bytes() as key):
-                counted += transaction.set(key, None)
+                grown = transaction.growth(key, None)
+                transaction.set(key, None, grown)
+                counted += grown
             case ("open",) if depth < 5:
                 transaction.open_savepoint()
             case ("keep",) if depth:

@@ -94,8 +94,8 @@ class ScansWhatItWritesMeanwhile(Database):
         self.rows = rows  # what `write` below reaches into
         return rows
 
-    def write(self, transaction: Transaction, key: bytes, value: bytes | None) -> None:
-        super().write(transaction, key, value)
+    def write(self, transaction: Transaction, key: bytes, value: bytes | None, grown: int) -> None:
+        super().write(transaction, key, value, grown)
         rows: list[tuple[bytes, bytes]] = getattr(self, "rows", [])
         rows[:] = [row for row in rows if row[0] != key]
 
@@ -208,8 +208,8 @@ class AbortsWhoeverReads(Database):
 class DeletesWithoutLooking(Database):
     """That a delete has found nothing is not noted."""
 
-    def delete(self, transaction: Transaction, key: bytes) -> None:
-        self.write(transaction, key, None)
+    def delete(self, transaction: Transaction, key: bytes, grown: int) -> None:
+        self.write(transaction, key, None, grown)
 
 
 MUTANTS: Final[list[Mutant]] = [

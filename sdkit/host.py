@@ -77,7 +77,8 @@ class Host:
             DirectoryInUse: a live process owns it; the message says which.
             DirectoryUnusable: it cannot be made or written.
         """
-        from sdkit.storage.disk import LocalDisk  # the one import upwards, kept out of load time
+        # The one import upwards, kept out of load time.
+        from sdkit.storage.local_disk import LocalDisk
 
         lock = DirectoryLock(Path(data_dir))
         host = cls(name, LocalDisk(Path(data_dir)))

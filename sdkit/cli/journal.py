@@ -25,9 +25,9 @@ from rich.table import Table
 from sdkit.cli.console import console as make_console
 from sdkit.errors import InvalidArgument
 from sdkit.host import LOCK_NAME, DirectoryLock
-from sdkit.storage.disk import LocalDisk
 from sdkit.storage.inspect import JournalView, RecordView, SegmentView, inspect
 from sdkit.storage.journal import Journal, Recovered
+from sdkit.storage.local_disk import LocalDisk
 from sdkit.storage.snapshot import SNAPSHOT_NAME
 from sdkit.storage.wal import segment_number
 

@@ -42,9 +42,11 @@ from random import Random
 from typing import Generic, Self, TypeVar
 
 from sdkit.sim.drive import Claim, Drive, Failure, Operation, ShortWrite, StaleHandle, Step
-from sdkit.sim.platter import Content, Directory, any_of, newest, oldest
+from sdkit.sim.platter import SECTOR_BYTES, Content, Directory, any_of, newest, oldest
 
 __all__ = ["Operation", "ShortWrite", "SimulatedDisk", "SimulatedFile", "StaleHandle", "Step"]
+
+PREALLOCATED_BYTES_MAX = 4 * SECTOR_BYTES  # more would take longer and show no more
 
 T = TypeVar("T")
 Names = list[str]  # inside the class `list` is a method
@@ -197,6 +199,7 @@ class SimulatedDisk:
         """
         self._drive.generation += 1
         self._drive.on = reboot
+        self._drive.end_in_zeros()
 
     def power_cut(self, rng: Random, *, reboot: bool = True) -> None:
         """End the machine. Everything unsynced is lost, kept or mixed, as ``rng`` decides.
@@ -310,6 +313,7 @@ class SimulatedFile:
         self._drive = drive
         self._generation: int | None = drive.generation
         self._poisoned_in = -1
+        self._preallocates = False
 
     @property
     def name(self) -> str:
@@ -345,6 +349,11 @@ class SimulatedFile:
         await self._drive.step("read", self._path)
         return bytes(self._content.cache[offset : offset + length])
 
+    def preallocate(self, chunk: int) -> None:
+        """Let a crash find zeros behind what is in the file: up to a multiple of a few sectors."""
+        self._content.preallocated = min(chunk, PREALLOCATED_BYTES_MAX)
+        self._preallocates = True
+
     async def truncate(self, size: int) -> None:
         """Cut the file to ``size`` bytes, at most its size. Unsynced, like an append."""
         self._check_writable()
@@ -371,6 +380,8 @@ class SimulatedFile:
     async def close(self) -> None:
         """Give the handle up. Does not sync. Safe to call twice, and on a dead handle."""
         self._generation = None
+        if self._preallocates:
+            self._content.preallocated = 0
 
     def _check_writable(self) -> None:
         self._check()

@@ -101,13 +101,14 @@ class Content:
     def __init__(self) -> None:
         self.cache = bytearray()
         self.path = ""  # by which its open handles call it
+        self.preallocated = 0  # it is kept as long as the next multiple of this, by zeros
         self._size = Cell(0)
         self._sectors: dict[int, Cell[bytes]] = {}
         self._unsynced: dict[int, Cell[bytes]] = {}  # those of the sectors with later versions
 
     def copy(self) -> Content:
         other = Content()
-        other.path = self.path
+        other.path, other.preallocated = self.path, self.preallocated
         other.cache = bytearray(self.cache)
         other._size = self._size.copy()
         other._sectors = {number: cell.copy() for number, cell in self._sectors.items()}
@@ -120,6 +121,11 @@ class Content:
         if data:
             self._size.write(len(self.cache), serial)
             self._write_sectors(first, len(self.cache), serial)
+
+    @property
+    def zeros(self) -> int:
+        """How many bytes are preallocated behind the end."""
+        return -len(self.cache) % self.preallocated if self.preallocated else 0
 
     def truncate(self, size: int, serial: int) -> None:
         end = len(self.cache)

@@ -106,6 +106,22 @@ def disk(
 
             play(main())
 
+        @given(pieces, pieces)
+        def test_what_is_preallocated_is_not_there(self, before: bytes, after: bytes) -> None:
+            async def main() -> None:
+                subject = make()
+                file = await subject.open("f", create=True)
+                file.append(before)
+                file.preallocate(4096)
+                file.append(after)
+                await file.sync()
+                assert file.size == len(before + after)
+                assert await file.read_at(0, 10_000) == before + after
+                await file.close()
+                assert await contents(subject, "f") == before + after
+
+            play(main())
+
         def test_replacing_leaves_the_whole_new_file_and_one_name(self) -> None:
             async def main() -> None:
                 subject = make()

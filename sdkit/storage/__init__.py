@@ -14,7 +14,8 @@ The ideas, few and each with its own file
 
 Read in this order
     worker        the one thread in which a disk's blocking calls are made
-    disk          files, what a sync promises, the real disk and its worker thread
+    disk          files, and what a sync promises
+    local_disk    that promise, kept on a directory of the real file system
     wal           how records lie in a segment, and how to tell a good one
     snapshot      the state at one position, in a file
     damage        what is wrong, in words that help at night
@@ -39,9 +40,10 @@ about what disks really do.
 
 from sdkit.storage.config import Durability, JournalConfig, Recovered
 from sdkit.storage.damage import Cut, ForeignFile, UnexplainedDamage
-from sdkit.storage.disk import Disk, File, LocalDisk
+from sdkit.storage.disk import Disk, File
 from sdkit.storage.follower import FollowerAhead, Truncated
 from sdkit.storage.journal import Journal
+from sdkit.storage.local_disk import LocalDisk
 
 __all__ = [
     "Cut",

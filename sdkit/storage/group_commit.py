@@ -21,6 +21,8 @@ Things to notice
     3. A mark, 40 bytes that say "synced up to here", follows a sync when
        nothing waits. It costs no sync, and lets recovery tell a torn write
        from corruption in the last group as well.
+    4. In mode ``sync`` the segment is preallocated with zeros, since a sync that
+       need not make a new length durable takes a quarter less time.
 
 When the disk says no
     * A failed *write* is taken back: cut the file to its last good group **and
@@ -49,13 +51,14 @@ from sdkit.storage.wal import END, MARK, SegmentHeader, encode_claim, encode_rec
 from sdkit.trace import event
 
 UNSYNCED_BYTES_MAX: Final = 4 * 2**20  # in the modes that sync in the background
+PREALLOCATED_BYTES: Final = 2**18
 BACKGROUND_SYNC_S: Final = 1.0  # in those that promise none: for followers, and a short recovery
 
 
 class LogWriter:
     """Collects records, writes and syncs them in groups, and tells those who wait.
 
-    Its one task runs from `start` to `stop`.
+    Its one task runs until `stop`.
 
     Args:
         file: the current segment, open; ``segments`` makes the next ones.
@@ -75,9 +78,10 @@ class LogWriter:
         on_durable: Callable[[int], None],
         on_lost: Callable[[int, SdkitError], None],
     ) -> None:
-        self._segments, self._file = segments, file
-        self._durability = Durability(config.durability)
-        promised = self._durability is Durability.INTERVAL
+        self._segments = segments
+        self._durability = durability = Durability(config.durability)
+        self._promises_nothing = durability is Durability.NONE
+        promised = durability is Durability.INTERVAL
         self._interval_s = config.interval_s if promised else BACKGROUND_SYNC_S
         self._segment_bytes = config.segment_bytes
         self._on_durable, self._on_lost = on_durable, on_lost
@@ -85,12 +89,10 @@ class LogWriter:
         self.announced = synced  # the last LSN that `on_durable` has heard of
         self.written = synced
         self.synced = synced
-        self.synced_bytes = file.size  # of the current segment
         self.meter = Meter(synced)
         self.failure: SdkitError | None = None
         self.ended = False  # with an end record that is on the disk
-        self._rotation_wanted = False
-        self._header: SegmentHeader = segments.kept[-1].header
+        self._go_on_in(file, segments.kept[-1].header)
         self._backlog = self.backlog_type(config.backlog_bytes_max)
         self._marked = synced
         self._sync_wanted = synced
@@ -99,25 +101,19 @@ class LogWriter:
         self._waiting_for_sync = Waiters()
         self._turns: list[asyncio.Future[None]] = []  # followers waiting for `synced` to move
         self._asleep: asyncio.Future[None] | None = None
-        self._stopping = False
-        self._task: asyncio.Task[None] | None = None
+        self._stopping = self._rotation_wanted = False
         self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name="journal writer")
 
     @property
     def durable(self) -> int:
         """The last LSN that is as durable as the mode promises."""
-        if self._durability is Durability.NONE and self.failure is None:
-            return self.end
-        return self.announced
+        return self.end if self._promises_nothing and self.failure is None else self.announced
 
     @property
     def is_over(self) -> bool:
         """Nothing more will be written."""
         return self._stopping or self.failure is not None
-
-    def start(self) -> None:
-        """Start the task that writes."""
-        self._task = self._loop.create_task(self._run(), name="journal writer")
 
     def append(self, record: bytes) -> int:
         if self.is_over:
@@ -167,8 +163,7 @@ class LogWriter:
         self._stopping = True
         self._wake()
         try:
-            if self._task is not None:
-                await self._task
+            await self._task
         finally:
             await self._file.close()
             self._let_followers_look()
@@ -198,9 +193,7 @@ class LogWriter:
         return len(self._backlog) > 0 or self._rotation_wanted or self._sync_is_due()
 
     def _sync_is_due(self) -> bool:
-        if self.written == self.synced:
-            return False
-        return (
+        return self.written > self.synced and (
             self._durability is Durability.SYNC
             or self._stopping
             or self._sync_wanted > self.synced
@@ -226,7 +219,7 @@ class LogWriter:
 
     async def _write(self, group: list[bytes]) -> None:
         last = self.written + len(group)
-        if self._durability is Durability.NONE:
+        if self._promises_nothing:
             self._announce(self.end)
         good = self._file.size
         data = encode_records(self._header, good, self.written + 1, self.synced, group)
@@ -320,9 +313,14 @@ class LogWriter:
             self._fail(error)
             return
         await self._file.close()
-        self._file, self._header, self.synced_bytes = file, header, file.size
+        self._go_on_in(file, header)
         event("journal.rotate", file=header.name, base=header.base)
         await self._segments.reserve.fill()
+
+    def _go_on_in(self, file: File, header: SegmentHeader) -> None:
+        self._file, self._header, self.synced_bytes = file, header, file.size
+        if self._durability is Durability.SYNC:
+            file.preallocate(PREALLOCATED_BYTES)
 
     async def _settle_old_segment(self) -> None:
         """The new header will say that everything before it is on the disk."""
@@ -342,7 +340,7 @@ class LogWriter:
             return
         self._stop_timer()
         self._is_synced(self.written, good)
-        if lost and self._durability is Durability.NONE:
+        if lost and self._promises_nothing:
             # They were called durable: the state in memory is ahead of the log.
             self._fail(disk_failed(f"writing to {self._header.name}", error))
         elif lost:

@@ -154,7 +154,6 @@ class Journal:
             on_durable=on_durable or _ignore,
             on_lost=on_lost or _ignore_loss,
         )
-        writer.start()
         return cls(disk, config, opened, writer, claim)
 
     # Reading what was there.

@@ -11,8 +11,8 @@ import pytest
 
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.spec.disk import disk
-from sdkit.storage import disk as local
-from sdkit.storage.disk import LocalDisk
+from sdkit.storage import local_disk
+from sdkit.storage.local_disk import LocalDisk
 from tests.spec.bite import assert_caught
 from tests.spec.mutants import disk as mutants
 
@@ -53,10 +53,10 @@ def fail_real_sync(subject: LocalDisk) -> None:
     """The next ``fsync`` of this process fails as one of a broken device does."""
 
     def failing(descriptor: int) -> None:
-        local._sync = working
+        local_disk._sync = working
         raise OSError(5, "input/output error")
 
-    working, local._sync = local._sync, failing
+    working, local_disk._sync = local_disk._sync, failing
 
 
 TestLocalDisk = disk(DiskInATemporaryDirectory, loop="real", fail_sync=fail_real_sync)
@@ -67,6 +67,7 @@ TestLocalDisk = disk(DiskInATemporaryDirectory, loop="real", fail_sync=fail_real
     [
         (mutants.IgnoresTruncate, "test_a_file_is_what_was_appended_less_what_was_truncated"),
         (mutants.IgnoresTheOffset, "test_a_file_is_what_was_appended_less_what_was_truncated"),
+        (mutants.ShowsWhatIsPreallocated, "test_what_is_preallocated_is_not_there"),
         (
             mutants.CreatesOverWhatIsThere,
             "test_a_new_file_must_be_new_and_an_old_one_must_be_there",

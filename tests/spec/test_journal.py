@@ -16,8 +16,8 @@ from sdkit.spec import journal_promises as promises
 from sdkit.spec.journal import Open, journal
 from sdkit.spec.journal_crashes import journal_crashes
 from sdkit.spec.journal_schedules import journal_schedules
-from sdkit.storage.disk import LocalDisk
 from sdkit.storage.journal import Journal, JournalConfig
+from sdkit.storage.local_disk import LocalDisk
 from sdkit.storage.wal import SegmentHeader
 from sdkit.without import storage as without
 from tests.spec.bite import assert_caught

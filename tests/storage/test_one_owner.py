@@ -13,7 +13,8 @@ from sdkit.host import Host
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.loop import run
 from sdkit.storage import ForeignFile, Journal
-from sdkit.storage.disk import Disk, LocalDisk
+from sdkit.storage.disk import Disk
+from sdkit.storage.local_disk import LocalDisk
 from sdkit.store import StoreEngine
 
 

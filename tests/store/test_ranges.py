@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdkit.store import ranges as module
 from sdkit.store.accesses import Accesses
-from sdkit.store.ranges import RangeSet, coarse, just
+from sdkit.store.ranges import KeyOrder, RangeSet, coarse, just
 
 KEYS = [bytes([letter]) for letter in b"abcdefghij"]
 bounds = st.sampled_from(KEYS)
@@ -99,3 +101,25 @@ def test_who_has_accessed_a_key_is_who_has_named_it_or_a_range_with_it(
         accesses.forget(owner)
     assert not accesses
     assert not list(accesses.owners(b"a"))
+
+
+@given(
+    st.lists(st.one_of(st.tuples(bounds), st.tuples(bounds, st.none() | bounds)), max_size=40),
+    st.integers(0, 5),
+)
+def test_keys_that_come_and_go_are_in_order_whenever_somebody_asks(
+    steps: list[tuple[bytes] | tuple[bytes, bytes | None]], changed_min: int
+) -> None:
+    keys: dict[bytes, None] = {}
+    order = KeyOrder(keys)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CHANGED_MIN", changed_min)
+        for step in steps:
+            if len(step) == 1:
+                if keys.pop(step[0], step) is step:
+                    keys[step[0]] = None
+                order.changed(step[0])
+            else:
+                start, end = step
+                expected = [key for key in sorted(keys) if is_in(key, [(start, end)])]
+                assert list(order.within(start, end)) == expected

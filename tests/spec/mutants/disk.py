@@ -54,6 +54,15 @@ class StaysOpen(_Wrong):
     file_type = _ForgivesClosing
 
 
+class _ShowsTheZeros(SimulatedFile):
+    def preallocate(self, chunk: int) -> None:
+        self.append(bytes(chunk))
+
+
+class ShowsWhatIsPreallocated(_Wrong):
+    file_type = _ShowsTheZeros
+
+
 class CreatesOverWhatIsThere(SimulatedDisk):
     async def open(self, name: str, *, create: bool = False) -> SimulatedFile:
         if create and name in self.names():

@@ -11,8 +11,10 @@ the clock, feeds the session, and carries out the events that come back:
 Three things to notice
     1. *Nothing is decided twice.* The future of a call is handed to the session
        and comes back in the event that ends the call; the shell keeps no table.
-    2. *One write per turn.* Sending only puts a message into the outbox and has
-       `flush_soon` called once; what a read leads to leaves at its end.
+    2. *One write per turn, and per 32 messages.* Sending only puts a message into
+       the outbox and has `flush_soon` called; what a read leads to leaves at its
+       end. But no later than that: while the peer works on the first half, we make
+       the second, and two processes are twice as fast as two that take turns.
     3. *Back-pressure has no cycle.* When the peer reads too slowly we stop
        reading its requests; but never while we wait for answers ourselves, or
        two sides with full buffers would wait for each other for ever (`_regulate`).
@@ -54,6 +56,7 @@ from sdkit.trace import event
 
 log: Final = logging.getLogger("sdkit.net")
 
+PARTS_PER_WRITE: Final = 2 * 32  # a message has two, its length and itself
 FLUSH_S: Final = 1.0  # how long a closing connection may take to send its last bytes
 
 
@@ -251,9 +254,12 @@ class Connection(Calling, asyncio.BufferedProtocol):
 
     def _carry_out(self, events: list[Event[Waiter]]) -> None:
         dispatch = self._dispatch
+        outbox = self._outbox
         for each in events:
             dispatch[type(each)](each)
-        if self._outbox.parts:
+            if len(outbox.parts) >= PARTS_PER_WRITE:
+                self._flush()
+        if outbox.parts:
             self._flush()
         if self._serving.wake_ns < self._armed_ns:
             self._arm()
@@ -287,7 +293,9 @@ class Connection(Calling, asyncio.BufferedProtocol):
     # ------------------------------------------------------------- turns, time and room
 
     def flush_soon(self) -> None:
-        if not self._flush_due:
+        if len(self._outbox.parts) >= PARTS_PER_WRITE:
+            self._flush()
+        elif not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush, context=self.context)
 

@@ -2,7 +2,7 @@
 
 A system call costs as much as everything else that a small message needs. So a
 message is only put here; the shell takes all that have gathered, once per turn,
-and hands them to the socket in one piece: sixty-four answers, one ``send``.
+and hands them to the socket in one piece: thirty-two answers, one ``send``.
 """
 
 from __future__ import annotations

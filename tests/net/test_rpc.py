@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,9 @@ from sdkit.errors import (
     UnknownMethod,
 )
 from sdkit.net import AnswerTooLarge, Connection, Detached, Interrupted, Limits, connect
+from sdkit.net.connection import PARTS_PER_WRITE
+from sdkit.net.hello import Side
+from sdkit.net.rpc_session import Session
 from sdkit.sim.loop import run
 from sdkit.trace import Record, listening, span
 from tests.net.services import connected, now, serving
@@ -491,3 +495,25 @@ def test_all_of_it_works_on_real_sockets_too() -> None:
             connection.notify("echo", 1)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("method", ["echo", "sleep"])
+def test_the_first_answers_leave_before_the_last_are_made(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    take = Session.take_output
+
+    def counted(session: Session[Any]) -> bytes:
+        if session.side is Side.SERVER:
+            written.append(len(session.outbox.parts) // 2)
+        return take(session)
+
+    async def main() -> None:
+        async with connected() as (_, connection):
+            monkeypatch.setattr(Session, "take_output", counted)
+            await asyncio.gather(*(connection.call(method, 0) for _ in range(100)))
+
+    run(main())
+    assert sum(written) >= 100
+    assert max(written) == PARTS_PER_WRITE // 2

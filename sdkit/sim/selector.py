@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 TURNS_PER_INSTANT_MAX: Final = 100_000
 TURNS_PER_COLLECTION: Final = 5_000
+NEVER: Final = float("inf")
 
 
 class Deadlock(RuntimeError):
@@ -75,31 +76,25 @@ class TimeJumpingSelector(selectors.BaseSelector):
         if arrivals and arrivals[0][0] <= now:
             network.deliver(now)
         ready = self._ready() if network.touched else []
+        self._turns_at_this_instant += 1
+        if self._turns_at_this_instant > TURNS_PER_INSTANT_MAX:
+            raise self._livelock()
         if ready or (timeout is not None and timeout <= 0):
-            self._count_turn()
             return ready
-        instant = self._next_instant(now, timeout)
-        if instant > now:
-            self._advance(instant)
-            self._turns_at_this_instant = 0
-        else:
-            self._count_turn()
-        if arrivals and arrivals[0][0] <= instant:
-            network.deliver(instant)
-        return self._ready() if network.touched else []
-
-    def _next_instant(self, now: float, timeout: float | None) -> float:
-        """When the next thing happens."""
-        arrivals = self._network.arrivals
+        instant = arrivals[0][0] if arrivals else NEVER
         if timeout is not None:
             # The sum is a little off; rounded to the nanosecond it is exact again.
-            timer = whole_nanoseconds(now + timeout)
-            return arrivals[0][0] if arrivals and arrivals[0][0] <= timer else timer
-        if not arrivals:
+            instant = min(instant, whole_nanoseconds(now + timeout))
+        elif not arrivals:
             raise Deadlock(
                 f"at {now:g} s every task waits, and nothing is to come\n{self._who_waits()}"
             )
-        return arrivals[0][0]
+        if instant > now:
+            self._advance(instant)
+            self._turns_at_this_instant = 0
+        if arrivals and arrivals[0][0] <= instant:
+            network.deliver(instant)
+        return self._ready() if network.touched else []
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Among the sockets that something has happened to, those that their owner can use."""
@@ -113,14 +108,12 @@ class TimeJumpingSelector(selectors.BaseSelector):
                 ready.append((key, events))
         return ready
 
-    def _count_turn(self) -> None:
-        self._turns_at_this_instant += 1
-        if self._turns_at_this_instant > TURNS_PER_INSTANT_MAX:
-            self._turns_at_this_instant = 0
-            raise Livelock(
-                f"{TURNS_PER_INSTANT_MAX:,} turns of the loop and still {self._network.now()} s\n"
-                + self._who_waits()
-            )
+    def _livelock(self) -> Livelock:
+        self._turns_at_this_instant = 0
+        return Livelock(
+            f"{TURNS_PER_INSTANT_MAX:,} turns of the loop and still {self._network.now()} s\n"
+            + self._who_waits()
+        )
 
     # ── the keeping of keys, as in `selectors` ───────────────────────────────
 

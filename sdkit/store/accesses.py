@@ -150,14 +150,13 @@ class Accesses(Generic[Owner]):
 
     def forget(self, owner: Owner) -> None:
         """Forget all that ``owner`` has accessed. O(its entries)."""
-        self._forget_keys(owner)
+        if owner in self._keys:
+            self._forget_keys(owner)
         if self.ranges:
             self.ranges.pop(owner, None)
 
     def _forget_keys(self, owner: Owner) -> list[bytes]:
-        keys = self._keys.pop(owner, None)
-        if keys is None:
-            return []
+        keys = self._keys.pop(owner, [])
         for key in keys:
             owners = self._of_key[key]
             if len(owners) == 1:

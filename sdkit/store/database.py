@@ -311,6 +311,7 @@ class Database:
         while self.committing and self.committing[0][0] <= durable:
             position, transaction = self.committing.popleft()
             self.publish_one(position, transaction)
+        self.conflicts.forget(self.visible)
 
     def publish_one(self, position: int, transaction: Transaction) -> None:
         """Versions in, position forward, locks released: in one step, so that nobody sees half."""
@@ -374,11 +375,11 @@ class Database:
         if transaction.snapshot is not None or transaction.cursors:
             self._drop_snapshots(transaction)
         tracked, transaction.tracked = transaction.tracked, None
-        if tracked is not None:
-            if state is not State.COMMITTED:
-                self.conflicts.ended(tracked)
-            elif not transaction.writes:
-                self.conflicts.committed(tracked, (), 0)
+        if tracked is not None and state is not State.COMMITTED:
+            self.conflicts.ended(tracked)
+            self.conflicts.forget(self.visible)
+        elif tracked is not None and not transaction.writes:
+            self.conflicts.committed(tracked, (), 0)
             self.conflicts.forget(self.visible)
         self.locks.release(transaction)
         self.admission.write_bytes -= transaction.let_go()

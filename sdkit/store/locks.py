@@ -251,9 +251,12 @@ class LockTable(Generic[Owner]):
         for key in keys:
             del self.holders[key]
             self._held.changed(key)
-        freed = [*keys, *self._held_back_by(owner)] if self._queues or self._scans else []
+        if not self._queues and not self._scans:
+            self.shared.forget(owner)
+            return []
+        freed = [*keys, *self._held_back_by(owner)]
         self.shared.forget(owner)
-        return self._grant_next(freed) if self._queues or self._scans else []
+        return self._grant_next(freed)
 
     def _held_back_by(self, owner: Owner) -> Iterator[bytes]:
         """The keys that somebody may wait for because ``owner`` shares them."""

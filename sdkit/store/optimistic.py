@@ -239,10 +239,13 @@ class Conflicts:
         Args:
             visible: the position that the next snapshot will have.
         """
+        committed = self._committed
+        if not committed:
+            return
         oldest = next(iter(self._active), None)
         horizon = visible if oldest is None else min(visible, oldest.snapshot)
-        while self._committed and self._committed[0].position <= horizon:
-            self._drop(self._committed.popleft())
+        while committed and committed[0].position <= horizon:
+            self._drop(committed.popleft())
 
     # Bounds
 

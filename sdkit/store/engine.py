@@ -31,7 +31,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from sdkit.errors import Closed, DiskUnavailable, Indeterminate, SdkitError
@@ -165,12 +164,7 @@ class StoreEngine:
         gc.freeze()  # and of what holds them
         self._frozen = True
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -237,6 +231,7 @@ class StoreEngine:
 
     async def transactions(self) -> list[TransactionInfo]:
         """See `sdkit.store.interface.Store.transactions`."""
+        check_open(self._open)
         now_s = self._loop.time()
         return [
             describe_transaction(self.database, transaction, now_s)
@@ -253,6 +248,7 @@ class StoreEngine:
 
     async def sync(self) -> None:
         """Return when every commit so far survives a power cut, in every mode."""
+        check_open(self._open)
         await self._journal.sync()
 
     @property

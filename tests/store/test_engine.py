@@ -636,11 +636,15 @@ def test_a_long_reader_shows_in_the_gauges_and_its_end_frees_what_it_held() -> N
 
 
 def test_a_store_that_is_not_entered_says_how_to_enter_it(tmp_path: Path) -> None:
-    with (
-        Host.local("db", tmp_path) as host,
-        pytest.raises(Closed, match=r"the store is not open: write `async with StoreEngine"),
-    ):
-        StoreEngine(host).begin()
+    how = r"the store is not open: write `async with StoreEngine"
+    with Host.local("db", tmp_path) as host:
+        store = StoreEngine(host)
+        with pytest.raises(Closed, match=how):
+            store.begin()
+        with pytest.raises(Closed, match=how):
+            asyncio.run(store.sync())
+        with pytest.raises(Closed, match=how):
+            asyncio.run(store.transactions())
 
 
 def test_closing_aborts_what_is_open_and_finishes_what_is_committing() -> None:

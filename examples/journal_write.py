@@ -12,6 +12,7 @@ import os
 import random
 import sys
 
+from sdkit.errors import SdkitError
 from sdkit.storage import Journal, LocalDisk
 
 
@@ -28,9 +29,14 @@ async def write(directory: str, count: int, crash: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("directory", nargs="?", default="log")
     parser.add_argument("count", nargs="?", type=int, default=3)
     parser.add_argument("--crash", action="store_true")
     arguments = parser.parse_args()
-    asyncio.run(write(arguments.directory, arguments.count, arguments.crash))
+    try:
+        asyncio.run(write(arguments.directory, arguments.count, arguments.crash))
+    except SdkitError as error:
+        sys.exit(f"refused: {error}")

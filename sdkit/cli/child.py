@@ -48,6 +48,8 @@ class ServedRoom:
         self._hearing: asyncio.Task[None] | None = None
         self._address: tuple[str, int] | None = None
         self._changed = asyncio.Condition()
+        self._told_to_end = False
+        self._fallen: NotConnected | None = None  # the present life has ended by itself
         self.start_ms: Final[list[float]] = []  # of every life: process start to listening
         self.recovery_ms: Final[list[float]] = []  # of every life: its own measure of recovery
         self.notes: Final[list[str]] = []  # what the lives said of repairs
@@ -58,11 +60,17 @@ class ServedRoom:
         return None if self._process is None else self._process.pid
 
     async def address(self) -> tuple[str, int]:
-        """Where the present life listens; waits for the next life if there is none."""
+        """Where the present life listens; waits for the next life if there is none.
+
+        Raises:
+            NotConnected: it ended, and nobody had told it to.
+        """
         async with self._changed:
-            await self._changed.wait_for(lambda: self._address is not None)
-            assert self._address is not None
-            return self._address
+            await self._changed.wait_for(lambda: self._address or self._fallen)
+        if self._fallen is not None:
+            raise NotConnected(self._fallen.message)
+        assert self._address is not None
+        return self._address
 
     async def start(self) -> None:
         """Begin a life and wait until it listens.
@@ -78,7 +86,7 @@ class ServedRoom:
             stderr=asyncio.subprocess.PIPE,
         )
         listening: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
-        self._process = process
+        self._process, self._told_to_end, self._fallen = process, False, None
         self._hearing = asyncio.create_task(self._hear(process, listening))
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -99,7 +107,8 @@ class ServedRoom:
         steps, when it has just read every answer there was, and hardly any commit
         would ever be caught on its way.
         """
-        if self._process is not None:
+        self._told_to_end = True
+        if self._process is not None and self._process.returncode is None:
             await asyncio.to_thread(_kill_later, self._process.pid, after_s)
         # No second signal: `send_signal` first looks whether it has ended, which takes
         # the exit status away from asyncio, and asyncio says so on standard error.
@@ -114,6 +123,7 @@ class ServedRoom:
         return await self._end(None)
 
     async def _end(self, number: signal.Signals | None) -> int:
+        self._told_to_end = True
         process, self._process, self._address = self._process, None, None
         if process is None:
             return 0
@@ -149,10 +159,13 @@ class ServedRoom:
         process.stdin.close()
         last_words = (await errors).decode(errors="replace").strip()
         status = await process.wait()
+        ended = f"the server ended with status {status}: {last_words or 'it said nothing'}"
         if not listening.done():
-            listening.set_exception(
-                NotConnected(f"the server ended with status {status}: {last_words}")
-            )
+            listening.set_exception(NotConnected(ended))
+        elif not self._told_to_end:
+            async with self._changed:
+                self._fallen = NotConnected(f"process {process.pid}, {ended}")
+                self._changed.notify_all()
 
     async def __aenter__(self) -> Self:
         try:

@@ -137,11 +137,14 @@ async def _load(
         async with _Teller(served) as teller:
             await bank.audit(teller, go_on, lambda: asyncio.sleep(AUDIT_PAUSE_S))
 
-    async with asyncio.TaskGroup() as group:
-        for number in range(settings.clients):
-            group.create_task(client(number))
-        group.create_task(auditor())
-        group.create_task(_kill_now_and_then(settings, served, draw, say))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number in range(settings.clients):
+                group.create_task(client(number))
+            group.create_task(auditor())
+            group.create_task(_kill_now_and_then(settings, served, draw, say))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None  # the server has fallen, as all of them say
 
 
 async def _kill_now_and_then(

@@ -139,10 +139,8 @@ class Calling:
     ) -> int:
         if not self.has_room():
             self._check_room()
-        if not self._turn_ns:  # one reading of the clock serves all calls of a turn
-            self._turn_ns = int(self._loop.time() * SECOND_NS)
-            self.flush_soon()
-        now_ns = self._turn_ns
+        # One reading of the clock serves all calls of a turn.
+        now_ns = self._turn_ns or int(self._loop.time() * SECOND_NS)
         left_ns = None if timeout_s is None else int(timeout_s * SECOND_NS)
         id_ = self._asking.call(
             kind,
@@ -153,6 +151,8 @@ class Calling:
             deadlines.tighter(now_ns, left_ns),
             context() if active() else None,
         )
+        self._turn_ns = now_ns
+        self.flush_soon()  # which ends the turn, if much has gathered
         if self._asking.wake_ns < self._armed_ns:
             self._arm()
         if self.writing_paused:

@@ -320,7 +320,7 @@ class LogWriter:
     def _go_on_in(self, file: File, header: SegmentHeader) -> None:
         self._file, self._header, self.synced_bytes = file, header, file.size
         if self._durability is Durability.SYNC:
-            file.preallocate(PREALLOCATED_BYTES)
+            file.preallocate(min(PREALLOCATED_BYTES, self._segment_bytes))
 
     async def _settle_old_segment(self) -> None:
         """The new header will say that everything before it is on the disk."""

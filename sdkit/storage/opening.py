@@ -11,7 +11,7 @@ the middle of recovery as well:
                 synced; it is durable before it has its name. Unfinished files
                 go before it: on a full disk it may need their room.
     4. clean    unlink what the new segment replaces, in any order: each of them
-                is already without meaning.
+                is already without meaning; so are zeros at the end of the others.
     5. reserve  keep some room back, which step 3 may need on a full disk.
 
 `sdkit.storage.recovery` decides; this file reads for it and carries out what it says.
@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
@@ -62,6 +62,7 @@ class Directory:
     sizes: dict[int, int]
     snapshot: SnapshotHeader | None
     snapshot_bytes: int
+    ends: dict[int, int] = field(default_factory=dict)  # of the segments that were read
 
     @property
     def number_max(self) -> int:
@@ -211,6 +212,7 @@ async def read_log(
     done = 0
     for header in recovery.chain:
         data = await read_segment(disk, header)
+        directory.ends[header.number] = max(header.size, len(data.rstrip(b"\0")))
         while not recovery.feed(header, data, count=RECORDS_PER_TURN):
             if progress is not None:
                 progress(min(total, done + recovery.offset), total)
@@ -243,8 +245,27 @@ async def carry_out(
     file = await segments.begin(decision)
     replaced = [directory.headers[number] for number in decision.replaced]
     await _remove(disk, [h.name for h in replaced if isinstance(h, SegmentHeader)])
+    for segment in segments.kept[:-1]:
+        end = directory.ends.get(segment.header.number, segment.size)
+        if end < segment.size:
+            await _cut_zeros(disk, segment, end)
     await reserve.fill()
     return Opened(segments, file, decision, directory.snapshot_lsn, directory.snapshot_bytes)
+
+
+async def _cut_zeros(disk: Disk, segment: Segment, end: int) -> None:
+    """Give the room back that was preallocated in a segment when its process died.
+
+    Nothing is lost by it, whatever a power cut makes of it: where a file ends, and
+    where only zeros follow, is the same to every reader.
+    """
+    with contextlib.suppress(OSError):
+        file = await disk.open(segment.header.name)
+        try:
+            await file.truncate(end)
+            segment.size = end
+        finally:
+            await file.close()
 
 
 async def _remove(disk: Disk, names: Iterable[str]) -> None:

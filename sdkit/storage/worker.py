@@ -11,7 +11,8 @@ The hand-over costs half as much as the sync itself (80 to 110 us), most of it f
 waking what sleeps, on either side. A plain thread with a `SimpleQueue` beats the
 loop's executor by a tenth of it, and a byte through a pipe of our own beats
 `call_soon_threadsafe` by a quarter: the loop's own wake-up goes through a socket,
-and reads it twice.
+and reads it twice. That way is still there for whoever cannot have a pipe: a process
+without file handles, and a second loop beside the first.
 
 The thread and the pipe live while a file is open or a call is under way, and end
 by themselves.
@@ -20,16 +21,18 @@ by themselves.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
-Job: TypeAlias = tuple["asyncio.Future[Any]", Callable[[], Any]]
+Future = asyncio.Future[Any]
+Deliver = Callable[[], None]
 
 
 class Worker:
@@ -37,64 +40,95 @@ class Worker:
 
     def __init__(self) -> None:
         self.files_open = 0
-        self._under_way = 0
         self._thread: _Thread | None = None
 
     async def run(self, function: Callable[..., T], /, *args: object) -> T:
         """Call ``function(*args)`` in the thread; it runs even if the caller is cancelled."""
         loop = asyncio.get_running_loop()
-        if self._thread is not None and self._thread.loop is not loop:
-            self._thread.jobs.put(None)  # its loop was left before its calls were done
+        if self._thread is not None and self._thread.loop.is_closed():
+            self._thread.leave()  # its program ended without waiting for us
             self._thread = None
         if self._thread is None:
-            self._thread = _Thread(loop, self._finished)
-            self._under_way = 0
-        self._under_way += 1
+            self._thread = _Thread(loop, self._idle)
         future: asyncio.Future[T] = loop.create_future()
-        self._thread.jobs.put((future, partial(function, *args)))
+        self._thread.call(future, partial(function, *args))
         return await future
 
-    def _finished(self) -> None:
-        self._under_way -= 1
-        if self._under_way == 0 and self.files_open == 0 and self._thread is not None:
-            self._thread.end()
+    def _idle(self, thread: _Thread) -> None:
+        if thread is self._thread and self.files_open == 0:
+            thread.end()
             self._thread = None
 
 
 class _Thread:
-    """The thread, and its two ways to and from the event loop ``loop``."""
+    """The thread, and its way back to the event loop ``loop``; told when it has nothing to do."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, finished: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, idle: Callable[[_Thread], None]) -> None:
         self.loop: Final = loop
-        self.jobs: Final[SimpleQueue[Job | None]] = SimpleQueue()
-        self._finished: Final = finished
-        self._results: Final[deque[tuple[asyncio.Future[Any], Callable[[], None]]]] = deque()
-        self._pipe: Final = os.pipe()
-        loop.add_reader(self._pipe[0], self._deliver)
-        Thread(target=self._work, name="disk", daemon=True).start()
+        self._idle: Final = idle
+        self._under_way = 0
+        self._left = False
+        self._jobs: Final[SimpleQueue[tuple[Future, Callable[[], Any]] | None]] = SimpleQueue()
+        self._results: Final[deque[tuple[Future, Deliver]]] = deque()
+        self._pipe: tuple[int, ...] = ()
+        with contextlib.suppress(OSError):  # no handles: it goes without
+            self._pipe = os.pipe()
+        try:
+            if self._pipe:
+                loop.add_reader(self._pipe[0], self._deliver)
+            Thread(target=self._work, name="disk", daemon=True).start()
+        except BaseException:
+            self._close_pipe()
+            raise
+
+    def call(self, future: Future, function: Callable[[], Any]) -> None:
+        """Have ``function`` called, and ``future`` told what came of it."""
+        self._under_way += 1
+        self._jobs.put((future, function))
 
     def end(self) -> None:
         """Nothing is under way, and nothing will be."""
-        self.jobs.put(None)
-        self.loop.remove_reader(self._pipe[0])
+        self._jobs.put(None)
+        self._close_pipe()
+
+    def leave(self) -> None:
+        """The loop is closed: let the thread come to its end, and clean up itself."""
+        self._left = True
+        self._jobs.put(None)
+
+    def _close_pipe(self) -> None:
+        if self._pipe and not self.loop.is_closed():
+            self.loop.remove_reader(self._pipe[0])
         for descriptor in self._pipe:
             os.close(descriptor)
+        self._pipe = ()
 
     def _work(self) -> None:
         """In the thread."""
-        while (job := self.jobs.get()) is not None:
-            future, call = job
+        while (job := self._jobs.get()) is not None:
+            future, function = job
             try:
-                deliver = partial(future.set_result, call())
+                deliver = partial(future.set_result, function())
             except BaseException as error:
                 deliver = partial(future.set_exception, error)
-            self._results.append((future, deliver))
-            os.write(self._pipe[1], b"\0")
+            loop = future.get_loop()
+            if self._pipe and loop is self.loop:
+                self._results.append((future, deliver))
+                os.write(self._pipe[1], b"\0")
+            else:
+                with contextlib.suppress(RuntimeError):  # it was closed
+                    loop.call_soon_threadsafe(self._finish, future, deliver)
+        if self._left:
+            self._close_pipe()
 
     def _deliver(self) -> None:
         """In the loop, when there is anything in the pipe."""
         for _ in os.read(self._pipe[0], 4096):
-            future, deliver = self._results.popleft()
-            if not future.done():  # else its caller was cancelled
-                deliver()
-            self._finished()
+            self._finish(*self._results.popleft())
+
+    def _finish(self, future: Future, deliver: Deliver) -> None:
+        if not future.done():  # else its caller was cancelled
+            deliver()
+        self._under_way -= 1
+        if self._under_way == 0:
+            self._idle(self)

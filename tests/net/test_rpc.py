@@ -29,6 +29,7 @@ from sdkit.net.hello import Side
 from sdkit.net.rpc_session import Session
 from sdkit.sim.loop import run
 from sdkit.trace import Record, listening, span
+from tests.net import services
 from tests.net.services import connected, now, serving
 
 
@@ -101,7 +102,8 @@ def test_handlers_begin_in_the_order_of_the_calls_whatever_their_kind() -> None:
     assert begun == list(range(200))
 
 
-def test_calls_started_in_one_turn_leave_in_one_send() -> None:
+@pytest.mark.parametrize(("calls", "sends"), [(31, 1), (64, 2), (65, 3)])
+def test_calls_started_in_one_turn_leave_thirty_two_at_a_time(calls: int, sends: int) -> None:
     async def main() -> list[int]:
         async with connected() as (_, connection):
             transport = connection._transport
@@ -109,10 +111,10 @@ def test_calls_started_in_one_turn_leave_in_one_send() -> None:
             sent: list[int] = []
             write = transport.write
             transport.write = lambda data: (sent.append(len(data)), write(data))[1]  # type: ignore
-            await asyncio.gather(*(connection.call("echo", n) for n in range(64)))
+            await asyncio.gather(*(connection.call("echo", n) for n in range(calls)))
             return list(sent)
 
-    assert len(run(main())) == 1
+    assert len(run(main())) == sends
 
 
 def test_either_side_may_call_and_a_handler_may_call_back() -> None:
@@ -517,3 +519,28 @@ def test_the_first_answers_leave_before_the_last_are_made(
     run(main())
     assert sum(written) >= 100
     assert max(written) == PARTS_PER_WRITE // 2
+
+
+@pytest.mark.parametrize("before", [5, 31, 40])
+def test_a_call_back_behind_many_answers_has_the_time_that_it_was_given(before: int) -> None:
+    async def wait(_connection: Connection) -> None:
+        await asyncio.sleep(0)
+
+    def back(connection: Connection) -> asyncio.Future[object]:
+        return connection.start("pong", timeout_s=5.0)
+
+    async def pong(_connection: Connection) -> str:
+        await asyncio.sleep(1.0)
+        return "pong"
+
+    async def main() -> list[object]:
+        async with (
+            serving({"wait": wait, "echo": services.echo, "back": back}) as server,
+            await connect(*server.address, handlers={"pong": pong}) as connection,
+        ):
+            await asyncio.sleep(60.0)  # so that a clock not read is a clock that is wrong
+            calls = [connection.start("wait")]
+            calls += [connection.start("echo", 0) for _ in range(before)]
+            return await asyncio.gather(*calls, connection.start("back"))
+
+    assert run(main())[-1] == "pong"

@@ -11,6 +11,8 @@ from random import Random
 
 import pytest
 
+from sdkit.sim.disk import SimulatedDisk
+from sdkit.sim.loop import run
 from sdkit.storage import Journal, JournalConfig, LocalDisk
 
 CHUNK = 4096
@@ -88,3 +90,19 @@ def test_a_copy_of_a_running_journal_opens_and_nothing_was_cut(
         assert again.recovered.cut is None
 
     asyncio.run(main())
+
+
+def test_the_next_life_gives_back_what_the_last_one_had_preallocated() -> None:
+    async def main() -> None:
+        disk = SimulatedDisk()
+        for life in range(1, 6):
+            journal = await Journal.open(disk, room="room", random=Random(0))
+            assert all(content.rstrip(b"\0") == content for content in disk.image().values())
+            await journal.wait(journal.append(b"%d" % life))
+            disk.kill()
+            assert any(content.rstrip(b"\0") != content for content in disk.image().values())
+        journal = await Journal.open(disk, room="room", random=Random(0))
+        assert journal.recovered.last_lsn == 5
+        await journal.close()
+
+    run(main())

@@ -51,6 +51,14 @@ def _options(
 _settings = {"debug": False}
 
 
+def in_words(error: SdkitError | OSError) -> str:
+    """What went wrong, without the number that the operating system has for it."""
+    if isinstance(error, SdkitError) or not error.strerror:
+        return str(error)
+    named = f"{error.filename}: " if error.filename is not None else ""
+    return named + error.strerror
+
+
 def main() -> None:
     """Run the command line of this process; never returns normally."""
     try:
@@ -60,7 +68,7 @@ def main() -> None:
     except (SdkitError, OSError) as error:
         if _settings["debug"]:
             raise
-        text = escape(str(error))  # it may hold brackets, which are no markup
+        text = escape(in_words(error))  # it may hold brackets, which are no markup
         Console(stderr=True).print(f"[red]error:[/] {text}", highlight=False, soft_wrap=True)
         sys.exit(2)
 

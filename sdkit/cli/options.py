@@ -96,7 +96,8 @@ def chosen_secret(secret: str | None, file: Path | None) -> str | None:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"the secret cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidArgument(f"the secret cannot be read from {file}: {why}") from error
     if not lines or not lines[0]:
         raise InvalidArgument(f"{file} is empty; the secret is its first line")
     hint_at_readers(file)

@@ -251,3 +251,22 @@ main()
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["check", "{}", "--model", "register"], "error: {}: Is a directory"),
+        (["sim", "bank", "--schedule", "{}/none"], "error: {}/none: No such file or directory"),
+        (
+            ["serve", "store", "--data", "{}/d", "--secret-file", "{}/none"],
+            "error: the secret cannot be read from {}/none: No such file or directory",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_words_and_with_the_name(
+    arguments: list[str], says: str, tmp_path: Path
+) -> None:
+    done = sdkit(*(each.replace("{}", str(tmp_path)) for each in arguments))
+    assert done.returncode == 2
+    assert done.stderr.strip() == says.replace("{}", str(tmp_path))

@@ -145,11 +145,12 @@ def objects(lines: Iterable[str | bytes]) -> Iterator[tuple[int, dict[str, objec
             raise MalformedHistory(
                 f"lists within lists, too deep to read; at most {DEPTH_MAX}", line=number
             ) from None
+        except json.JSONDecodeError as error:
+            # Its own words count lines as well, and a line's end begins a second one.
+            why = f"{error.msg} at character {error.pos + 1}"
+            raise MalformedHistory(f"not JSON: {why}", line=number) from None
         except ValueError as error:
-            # A line is read with its end, which counts as the beginning of a second one.
-            at = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
-            why = getattr(error, "msg", error)
-            raise MalformedHistory(f"not JSON: {why}{at}", line=number) from None
+            raise MalformedHistory(f"not JSON: {error}", line=number) from None
         if not isinstance(found, dict):
             raise MalformedHistory("expected one JSON object, {...}", line=number)
         if text.count("[") + text.count("{") > LINE_DEPTH_MAX:  # else it cannot be too deep

@@ -43,6 +43,7 @@ from sdkit.storage.wal import (
     SEGMENT_HEADER_BYTES_MAX,
     Batch,
     SegmentHeader,
+    end_of_content,
     read_records,
     segment_number,
 )
@@ -212,7 +213,7 @@ async def read_log(
     done = 0
     for header in recovery.chain:
         data = await read_segment(disk, header)
-        directory.ends[header.number] = max(header.size, len(data.rstrip(b"\0")))
+        directory.ends[header.number] = max(header.size, end_of_content(data))
         while not recovery.feed(header, data, count=RECORDS_PER_TURN):
             if progress is not None:
                 progress(min(total, done + recovery.offset), total)

@@ -66,6 +66,7 @@ from sdkit.storage.wal import (
     Found,
     SegmentHeader,
     Stop,
+    end_of_content,
     has_hole,
     read_records,
     record_size,
@@ -263,7 +264,7 @@ class Recovery:
         behind = scan(header, data, offset)
         if behind and behind[0].offset == offset:
             return has_hole(data, offset, behind[0].end)
-        bound = behind[0].offset if behind else len(data.rstrip(b"\0"))
+        bound = behind[0].offset if behind else end_of_content(data)
         return has_hole(data, offset, max(bound, offset + record_size(0)))
 
     def _claims_behind(self, header: SegmentHeader, data: bytes, offset: int) -> list[Found]:
@@ -310,7 +311,7 @@ class Recovery:
 
     def _look_behind(self, header: SegmentHeader, data: bytes, offset: int) -> None:
         behind = self._behind
-        behind.bytes += max(0, len(data.rstrip(b"\0")) - offset)
+        behind.bytes += max(0, end_of_content(data) - offset)
         for found in self._claims_behind(header, data, offset):
             behind.records += found.whole and found.kind == DATA
             self._proof.raise_to(

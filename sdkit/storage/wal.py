@@ -319,6 +319,11 @@ def read_records(
     return Batch(contents, first_lsn, at + data_offset, lsn, stop, why, synced, synced_at, kind)
 
 
+def end_of_content(data: bytes) -> int:
+    """Where only zeros follow; no record ends in one."""
+    return len(data.rstrip(b"\0"))
+
+
 def _at_the_end(data: bytes, at: int) -> tuple[Stop, str]:
     if not data[at:].strip(b"\0"):
         return Stop.CLEAN, ""

@@ -81,8 +81,7 @@ class Database:
 
     def enter(self, transaction: Transaction) -> None:
         """Count a new transaction among the open ones; `Overloaded` beyond ``transactions_max``."""
-        if len(self.transactions) >= self.config.transactions_max:
-            raise limits.too_many_transactions(len(self.transactions), self.config)
+        limits.check_open_transactions(len(self.transactions), self.config)
         self.transactions[transaction.id] = transaction
 
     def next_id(self) -> int:

@@ -172,10 +172,11 @@ def check_memory(used: int, more: int, config: StoreConfig) -> None:
         )
 
 
-def too_many_transactions(count: int, config: StoreConfig) -> Overloaded:
-    """Why no further transaction can begin."""
-    return Overloaded(
-        f"{count} transactions are open; transactions_max is {config.transactions_max}; "
-        "end some, or begin again later",
-        limit=config.transactions_max,
-    )
+def check_open_transactions(count: int, config: StoreConfig) -> None:
+    """Refuse to begin one transaction too many."""
+    if count >= config.transactions_max:
+        raise Overloaded(
+            f"{count} transactions are open; transactions_max is {config.transactions_max}; "
+            "end some, or begin again later",
+            limit=config.transactions_max,
+        )

@@ -192,8 +192,7 @@ class Conflicts:
     def committed(self, tracked: Tracked, keys: Collection[bytes], position: int) -> None:
         """Its commit, which wrote ``keys``, is in the log at ``position`` (0: it wrote nothing)."""
         del self._active[tracked]
-        if position > self._end:
-            self._end = position
+        self._end = max(self._end, position)
         tracked.position = tracked.first_position = self._end
         tracked.read_only = not keys
         for _, reader in self.reads.owners_of(keys):

@@ -231,26 +231,3 @@ def from_wire(kind: str, code: str, message: str, fields: Mapping[str, object]) 
     # A subclass may take other arguments than a message; on the wire all look alike.
     SdkitError.__init__(error, message, **{str(name): value for name, value in fields.items()})
     return error
-
-
-def check_between(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a configuration value outside ``low`` to ``high``, both allowed.
-
-    If both are of type int, so must be the value.
-
-    Raises:
-        InvalidArgument: naming the value and the limits.
-    """
-    is_whole = isinstance(low, int) and isinstance(high, int)
-    if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
-        unit = " of bytes" if "_bytes" in name else " of seconds" if name.endswith("_s") else ""
-        raise InvalidArgument(
-            f"{name} is {value!r}; it must be a {'whole ' if is_whole else ''}number{unit} "
-            f"between {low} and {high}",
-            name=name,
-            value=str(value),
-        )
-    if not low <= value <= high:
-        raise InvalidArgument(
-            f"{name} is {value}; it must lie between {low} and {high}", name=name, value=value
-        )

@@ -6,7 +6,7 @@ me randomness, give me a disk. The same server then runs on a real machine
 (`Host.local`) and on one of five simulated machines in a single process, whose
 clocks drift and whose power fails.
 
-Three things to notice
+Four things to notice
     1. There are two clocks, and mixing them is a bug. `Host.now_ns` is the wall
        clock: stamps, and times to live where a product defines them so. It
        jumps when an operator or NTP sets it. `Host.monotonic_ns` only moves
@@ -15,7 +15,11 @@ Three things to notice
     2. A data directory has one owner. `Host.local` locks it with ``flock``,
        which the kernel drops when the process dies, however it dies: there is
        no stale lock to clean up after ``kill -9``.
-    3. `current` is a ``ContextVar``: a task inherits the host of whoever
+    3. Randomness has two sources, and mixing them is a hole. `Host.random` is for
+       jitter and choices: it may be seeded, and whoever sees enough of its
+       output can compute the rest. `Host.secret` is for what an attacker must
+       not foretell: nonces, tokens, ids that grant something.
+    4. `current` is a ``ContextVar``: a task inherits the host of whoever
        started it, so a primitive imported alone (a breaker, a cache) finds its
        clock without being handed one.
 
@@ -30,6 +34,7 @@ import itertools
 import os
 import random
 import resource
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,24 +43,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from sdkit.arguments import check_between
 from sdkit.errors import DirectoryInUse, DirectoryUnusable, InvalidArgument, InvalidState
 
 if TYPE_CHECKING:
     from sdkit.storage.disk import Disk
 
 LOCK_NAME: Final = "lock"
+SECRET_BYTES_MAX: Final = 1 << 20
 
 
 class Host:
     """A machine with a name, two clocks, randomness and perhaps a disk.
 
-    A simulated machine is a subclass that overrides the two clocks, and `descriptors`.
+    A simulated machine is a subclass that overrides the two clocks, `secret` and `descriptors`.
 
     Args:
         name: how traces and errors call it.
         disk: its data directory; None for a process that stores nothing.
-        random: its source of randomness; seeded by the operating system
-            unless given.
+        random: its source of jitter and choices; seeded by the operating system
+            unless given. Secrets never come from it.
     """
 
     def __init__(
@@ -105,6 +112,15 @@ class Host:
     def monotonic_ns(self) -> int:
         """Nanoseconds from an origin of this process. It never goes back."""
         return time.monotonic_ns()
+
+    def secret(self, count: int) -> bytes:
+        """``count`` bytes, 1 to 1 MiB, that an attacker cannot foretell: the operating system's.
+
+        Raises:
+            InvalidArgument: the count is out of range.
+        """
+        check_between("count", count, 1, SECRET_BYTES_MAX)
+        return secrets.token_bytes(count)
 
     def descriptors(self, needed: int) -> int:
         """How many files and connections this process may have open, ``needed`` if it can be.

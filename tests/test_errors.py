@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdkit import errors
+from sdkit.arguments import check_between
 from sdkit.cli.pages import error_codes, load_rooms
 from sdkit.errors import (
     Aborted,
@@ -22,7 +23,6 @@ from sdkit.errors import (
     Rejected,
     SdkitError,
     Unavailable,
-    check_between,
     from_wire,
 )
 

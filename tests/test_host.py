@@ -18,7 +18,7 @@ from random import Random
 import pytest
 
 from sdkit import host as hosts
-from sdkit.errors import DirectoryInUse, DirectoryUnusable, InvalidState
+from sdkit.errors import DirectoryInUse, DirectoryUnusable, InvalidArgument, InvalidState
 from sdkit.host import Host, current, running_on
 from sdkit.sim.host import EPOCH_NS, SimulatedHost
 from sdkit.sim.loop import run
@@ -216,3 +216,28 @@ def test_another_thread_runs_on_the_default_host() -> None:
         thread.start()
         thread.join()
     assert seen[0].name == "local"
+
+
+# ── secrets ──────────────────────────────────────────────────────────────────
+
+
+def test_a_secret_is_not_drawn_from_the_generator_of_jitter() -> None:
+    host = Host("a", random=Random(1))
+    assert host.secret(32) != Host("a", random=Random(1)).secret(32)
+    before = host.random.getstate()
+    host.secret(32)
+    assert host.random.getstate() == before
+
+
+def test_secrets_of_a_simulated_host_repeat_with_its_seed_and_change_no_jitter() -> None:
+    one, same = SimulatedHost("a", seed=1), SimulatedHost("a", seed=1)
+    assert [one.secret(8), one.secret(8)] == [same.secret(8), same.secret(8)]
+    assert one.secret(8) != one.secret(8) != SimulatedHost("b", seed=1).secret(8)
+    assert one.random.random() == SimulatedHost("a", seed=1).random.random()
+
+
+@pytest.mark.parametrize("count", [0, -1, True, "3", 1.5, 1 << 30])
+def test_a_secret_has_a_sensible_length(count: int) -> None:
+    for host in (Host("a"), SimulatedHost("a")):
+        with pytest.raises(InvalidArgument, match="count"):
+            host.secret(count)

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from sdkit.errors import InvalidArgument, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import InvalidArgument
 
 DOUBLINGS_MAX: Final = 64  # more would leave the range of numbers, and every limit is below
 SECOND_NS: Final = 1_000_000_000

@@ -25,7 +25,7 @@ many retries as promised.
 
 from __future__ import annotations
 
-from sdkit.errors import check_between
+from sdkit.arguments import check_between
 
 RETRY: int = 100  # hundredths
 

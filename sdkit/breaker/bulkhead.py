@@ -26,9 +26,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
+from sdkit.arguments import check_between
 from sdkit.breaker.layer import Layer, check_name, refuse_coroutine
 from sdkit.breaker.places import BulkheadFull, Places
-from sdkit.errors import check_between
 
 __all__ = ["Bulkhead", "BulkheadFull"]
 

@@ -15,9 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from sdkit.arguments import check_between
 from sdkit.breaker.backoff import Backoff
 from sdkit.breaker.policies import ConsecutiveFailures, FailureRate, Policy
-from sdkit.errors import InvalidArgument, check_between
+from sdkit.errors import InvalidArgument
 
 OPEN_GROWTH_LIMIT: Final = 10  # open_max_s, in open_s, unless given
 

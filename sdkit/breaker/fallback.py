@@ -26,11 +26,12 @@ from threading import Lock
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from sdkit import host as hosts
+from sdkit.arguments import check_between
 from sdkit.breaker.judging import Errors, judge
 from sdkit.breaker.lastgood import LastGood, with_types
 from sdkit.breaker.layer import Layer, name_of, refuse_coroutine
 from sdkit.breaker.policies import SECOND_NS
-from sdkit.errors import InvalidArgument, check_between
+from sdkit.errors import InvalidArgument
 from sdkit.trace import event
 
 P = ParamSpec("P")

@@ -30,11 +30,12 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from sdkit import host as hosts
+from sdkit.arguments import check_between
 from sdkit.breaker.backoff import SECOND_NS, Backoff
 from sdkit.breaker.breaker import Breaker
 from sdkit.breaker.settings import Setting, parse
 from sdkit.breaker.states import Trigger
-from sdkit.errors import InvalidArgument, InvalidState, check_between
+from sdkit.errors import InvalidArgument, InvalidState
 from sdkit.trace import event
 
 

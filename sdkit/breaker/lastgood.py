@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
 
-from sdkit.errors import check_between
+from sdkit.arguments import check_between
 
 
 class LastGood:

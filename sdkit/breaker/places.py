@@ -25,7 +25,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, Generic, TypeVar
 
-from sdkit.errors import Overloaded, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import Overloaded
 from sdkit.trace import event
 
 W = TypeVar("W")

@@ -36,7 +36,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from sdkit.errors import InvalidArgument, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import InvalidArgument
 
 WINDOW_CALLS_MAX: Final = 10_000
 BUCKETS: Final = 10

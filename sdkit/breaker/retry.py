@@ -43,13 +43,14 @@ from threading import Lock
 from typing import Any, Final, ParamSpec, TypeVar
 
 from sdkit import host as hosts
+from sdkit.arguments import check_between
 from sdkit.breaker.backoff import SECOND_NS, Backoff
 from sdkit.breaker.budget import RetryBudget
 from sdkit.breaker.circuit import CircuitOpen
 from sdkit.breaker.judging import Errors, judge
 from sdkit.breaker.layer import Layer, check_part, name_of, refuse_coroutine
 from sdkit.breaker.places import BulkheadFull
-from sdkit.errors import Indeterminate, Unavailable, check_between
+from sdkit.errors import Indeterminate, Unavailable
 from sdkit.trace import event
 
 P = ParamSpec("P")

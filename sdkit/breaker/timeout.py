@@ -20,8 +20,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
+from sdkit.arguments import check_between
 from sdkit.breaker.layer import Layer, name_of
-from sdkit.errors import DeadlineExceeded, InvalidArgument, check_between
+from sdkit.errors import DeadlineExceeded, InvalidArgument
 from sdkit.trace import event
 
 P = ParamSpec("P")

@@ -26,6 +26,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from sdkit.arguments import check_between
 from sdkit.cli import demo_levels, demo_price
 from sdkit.cli.anomalies import scripts
 from sdkit.cli.console import console as make_console
@@ -33,7 +34,7 @@ from sdkit.cli.demo_bank import Report, Settings, play_on, print_report, teller_
 from sdkit.cli.demo_levels import Matrix, print_matrix
 from sdkit.cli.demo_price import Price, print_prices
 from sdkit.cli.options import option, parse_seconds
-from sdkit.errors import InvalidArgument, check_between
+from sdkit.errors import InvalidArgument
 from sdkit.store.config import Serializable
 
 SECONDS_MIN: Final = 0.5

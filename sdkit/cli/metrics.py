@@ -9,8 +9,9 @@ from typing import Annotated, Final
 
 import typer
 
+from sdkit.arguments import check_between
 from sdkit.cli.options import chosen_secret, option, parse_seconds
-from sdkit.errors import InvalidArgument, check_between
+from sdkit.errors import InvalidArgument
 from sdkit.net import rpc
 
 DAY_S: Final = 86_400.0

@@ -37,7 +37,8 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Self
 
-from sdkit.errors import InvalidState, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import InvalidState
 from sdkit.hashing.circle import Circle, moved
 from sdkit.hashing.hashes import blake2b_64
 from sdkit.hashing.placement import Hash, Key, Nodes, UnknownNode, check_count, key_bytes

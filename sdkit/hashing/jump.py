@@ -32,7 +32,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
-from sdkit.errors import check_between
+from sdkit.arguments import check_between
 from sdkit.hashing.hashes import HASH_SIZE, blake2b_64, checked_hash
 from sdkit.hashing.placement import (
     Hash,

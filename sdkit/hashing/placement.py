@@ -28,7 +28,8 @@ from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Final, Protocol
 
-from sdkit.errors import InvalidArgument, Rejected, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import InvalidArgument, Rejected
 
 Key = str | bytes
 Hash = Callable[[bytes], int]

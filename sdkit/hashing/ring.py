@@ -38,7 +38,8 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
-from sdkit.errors import InvalidArgument, LimitExceeded, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import InvalidArgument, LimitExceeded
 from sdkit.hashing.circle import Circle, moved
 from sdkit.hashing.hashes import blake2b_64, checked_hash
 from sdkit.hashing.placement import (

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sdkit.errors import InvalidArgument, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import InvalidArgument
 from sdkit.net.hello import HELLO_BYTES_MAX
 
 SECOND_NS: Final = 1_000_000_000

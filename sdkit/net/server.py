@@ -33,7 +33,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from sdkit import host as hosts
-from sdkit.errors import InvalidArgument, InvalidState, Overloaded, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import InvalidArgument, InvalidState, Overloaded
 from sdkit.host import Host, check_host
 from sdkit.net import deadlines
 from sdkit.net.addresses import cannot_listen

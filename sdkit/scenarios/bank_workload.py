@@ -41,7 +41,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from sdkit.errors import Aborted, Indeterminate, Unavailable, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import Aborted, Indeterminate, Unavailable
 from sdkit.store.interface import Isolation, Store, Transaction
 
 T = TypeVar("T")

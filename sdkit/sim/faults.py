@@ -35,7 +35,8 @@ from difflib import get_close_matches
 from random import Random
 from typing import Final, Literal
 
-from sdkit.errors import InvalidArgument, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import InvalidArgument
 
 SEED_MAX: Final = 2**63 - 1
 SECONDS_MAX: Final = 1e7  # four months: a run, or a fault in it

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
-from sdkit.host import Host
+from sdkit.arguments import check_between
+from sdkit.host import SECRET_BYTES_MAX, Host
 from sdkit.sim.clocks import EPOCH_NS, Clock
 from sdkit.sim.disk import SimulatedDisk
 
@@ -41,6 +42,8 @@ class SimulatedHost(Host):
         descriptors_max: int | None = None,
     ) -> None:
         super().__init__(name, disk or SimulatedDisk(), random=Random(f"{seed} host {name}"))
+        # A stream of its own: a secret more changes no jitter.
+        self._secrets = Random(f"{seed} secrets of {name}")
         self._clock = clock or Clock()
         self._now = now or _loop_time
         self._descriptors_max = descriptors_max
@@ -52,6 +55,11 @@ class SimulatedHost(Host):
     def monotonic_ns(self) -> int:
         """Virtual time since the simulation began."""
         return round(self._clock.monotonic(self._now()) * 1e9)
+
+    def secret(self, count: int) -> bytes:
+        """The same in every run of the seed, and different on every host and at every call."""
+        check_between("count", count, 1, SECRET_BYTES_MAX)
+        return self._secrets.randbytes(count)
 
     def descriptors(self, needed: int) -> int:
         """As set; the limit of the process that simulates is none of a simulated machine's."""

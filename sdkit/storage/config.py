@@ -24,7 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sdkit.errors import InvalidArgument, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import InvalidArgument
 from sdkit.storage.damage import Cut
 from sdkit.storage.wal import RECORD_BYTES_LIMIT
 

@@ -20,7 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from sdkit.errors import InvalidArgument, check_between
+from sdkit.arguments import check_between, check_one_of
+from sdkit.errors import InvalidArgument
 
 Durability = Literal["sync", "interval", "os", "none"]
 Serializable = Literal["optimistic", "locking"]
@@ -74,8 +75,8 @@ class StoreConfig:
     segment_bytes: int = 64 * MIB
 
     def __post_init__(self) -> None:
-        _check_one_of("durability", self.durability, get_args(Durability))
-        _check_one_of("serializable", self.serializable, get_args(Serializable))
+        check_one_of("durability", self.durability, get_args(Durability))
+        check_one_of("serializable", self.serializable, get_args(Serializable))
         check_between("interval_s", self.interval_s, 0.001, DAY_S)
         check_between("lock_wait_timeout_s", self.lock_wait_timeout_s, 0.001, DAY_S)
         check_between("idle_transaction_timeout_s", self.idle_transaction_timeout_s, 0.001, DAY_S)
@@ -88,15 +89,6 @@ class StoreConfig:
         check_between("max_bytes", self.max_bytes, 1 * KIB, 1 << 50)
         check_between("snapshot_log_bytes", self.snapshot_log_bytes, 4 * KIB, 1 << 50)
         check_between("segment_bytes", self.segment_bytes, 4 * KIB, 1 << 40)
-
-
-def _check_one_of(name: str, value: str, words: tuple[str, ...]) -> None:
-    if value not in words:
-        raise InvalidArgument(
-            f"{name} is {value!r}; it must be one of {', '.join(words)}",
-            name=name,
-            value=str(value),
-        )
 
 
 def check_config(config: object, kind: type[StoreConfig] = StoreConfig) -> None:

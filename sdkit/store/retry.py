@@ -21,7 +21,8 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final, TypeVar
 
-from sdkit.errors import Aborted, check_between
+from sdkit.arguments import check_between
+from sdkit.errors import Aborted
 from sdkit.store.interface import Isolation, Store, Transaction
 from sdkit.trace import event
 

@@ -81,7 +81,7 @@ class Jump:
     def owners(self, key: Key, count: int) -> list[str]:
         """The owner and the nodes numbered after it, beginning again after the last."""
         order = self._order
-        check_count(count, self._nodes)
+        check_count(count, order)
         first = _jump(self._hash(key_bytes(key)), len(order))
         return [order[(first + step) % len(order)] for step in range(count)]
 

@@ -31,7 +31,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping
 from hashlib import md5
-from typing import Final
+from typing import ClassVar, Final
 
 from sdkit.errors import InvalidArgument
 from sdkit.hashing.circle import Circle
@@ -39,7 +39,6 @@ from sdkit.hashing.placement import Nodes
 from sdkit.hashing.ring import Ring
 
 DIGESTS_PER_NODE: Final = 40
-BITS: Final = 32
 _POINTS: Final = struct.Struct("<4I")  # four points of a digest
 
 
@@ -53,6 +52,8 @@ class KetamaRing(Ring):
         DuplicateNode, InvalidArgument, LimitExceeded: as `Ring`.
     """
 
+    bits: ClassVar[int] = 32
+
     def __init__(self, nodes: Nodes) -> None:
         super().__init__(nodes, hash64=_hash_of_key)
 
@@ -64,7 +65,7 @@ class KetamaRing(Ring):
                 for node, weight in nodes.items()
                 for point in _points(node, _digest_count(node, weight, total, len(nodes)))
             ),
-            bits=BITS,
+            bits=self.bits,
         )
 
 

@@ -24,7 +24,7 @@ should be readable. What belongs to the name is a dictionary of the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from fractions import Fraction
 from typing import Final, Protocol
 
@@ -185,7 +185,7 @@ def without_node(nodes: Mapping[str, float], node: str) -> dict[str, float]:
     return {name: weight for name, weight in nodes.items() if name != node}
 
 
-def check_count(count: int, nodes: Mapping[str, float]) -> None:
+def check_count(count: int, nodes: Sized) -> None:
     """Refuse to find more owners than there are nodes, or none."""
     check_between("count", count, 1, len(nodes))
 

@@ -99,10 +99,12 @@ class Slots:
         check_count(count, self._nodes)
         table, slot = self._table, slot_of(key)
         met = dict.fromkeys([table[slot]])
-        while len(met) < count:
-            slot = (slot + 1) % SLOT_COUNT
-            met.setdefault(table[slot])
-        return list(met)
+        for step in range(1, SLOT_COUNT):
+            if len(met) == count:
+                break
+            met.setdefault(table[(slot + step) % SLOT_COUNT])
+        # A node may have left since they were counted: then count again, and refuse.
+        return list(met) if len(met) == count else self.owners(key, count)
 
     def slots(self, node: str) -> list[int]:
         """The slots of ``node``, in order. Empty if it is not there."""

@@ -25,14 +25,16 @@ Things to notice
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from sdkit import host as hosts
-from sdkit.arguments import check_between
+from sdkit.arguments import check_between, is_async, shown
 from sdkit.breaker.backoff import SECOND_NS, Backoff
 from sdkit.breaker.breaker import Breaker
+from sdkit.breaker.layer import check_part
 from sdkit.breaker.settings import Setting, parse
 from sdkit.breaker.states import Trigger
 from sdkit.errors import InvalidArgument, InvalidState
@@ -57,7 +59,7 @@ class Following:
         backoff: the pauses between two tries while the store is down.
 
     Raises:
-        InvalidArgument: two breakers have the same name; or a value is out of range.
+        InvalidArgument: an argument is not what it should be; or two breakers have the same name.
     """
 
     def __init__(
@@ -69,10 +71,16 @@ class Following:
         backoff: Backoff | None = None,
     ) -> None:
         check_between("patience_s", patience_s, 0.0, 3600.0)
+        check_part("backoff", backoff, Backoff)
+        _check_source(source)
+        if isinstance(breakers, Breaker) or not isinstance(breakers, Iterable):
+            raise InvalidArgument(f"breakers is {shown(breakers)}; it must be a list of breakers")
         self._source, self._patience_s = source, patience_s
         self._backoff = backoff or Backoff(first_s=0.1, max_s=30.0)
         self._breakers: Final[dict[str, Breaker]] = {}
         for breaker in breakers:
+            if not isinstance(breaker, Breaker):
+                raise InvalidArgument(f"breakers has {shown(breaker)}; it must be a Breaker(...)")
             if breaker.name in self._breakers:
                 raise InvalidArgument(
                     f"two breakers are named {breaker.name}; the document has one entry for them"
@@ -164,9 +172,25 @@ class Following:
                 breaker.measure_only()
             case _:
                 breaker.reset()
-        forced = None if setting.force is None else setting.force.value
+        forced = None if setting.force is None else str(setting.force)
         event("breaker.settings", breaker=breaker.name, forced=forced)
 
     def _keep(self, reason: str, again_s: float | None) -> None:
         self.problem = reason
         event("breaker.settings_kept", reason=reason, again_s=again_s)
+
+
+def _check_source(source: Source) -> None:
+    documents: object = getattr(source, "documents", None)
+    if documents is None:
+        raise InvalidArgument(
+            f"source is {shown(source)}; it must be an object with a method `documents`, an async "
+            "generator that yields the document, and again when it changes",
+            name="source",
+        )
+    if not callable(documents) or is_async(documents) or inspect.isgeneratorfunction(documents):
+        raise InvalidArgument(
+            f"source.documents is {shown(documents)}; it must be an async generator: an "
+            "`async def` that yields the document, and again when it changes",
+            name="source",
+        )

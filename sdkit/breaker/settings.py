@@ -51,9 +51,10 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final
 
+from sdkit.arguments import check_one_of, shown
 from sdkit.breaker.config import BreakerConfig
 from sdkit.breaker.policies import ConsecutiveFailures, FailureRate, Policy
-from sdkit.breaker.states import Trigger
+from sdkit.breaker.states import OPERATOR, Trigger
 from sdkit.errors import InvalidArgument
 
 DOCUMENT_BYTES_MAX: Final = 1024 * 1024
@@ -86,6 +87,7 @@ STATUS: Final[Mapping[str, Trigger | None]] = {
     "forced closed": Trigger.FORCE_CLOSED,
     "metrics only": Trigger.MEASURE_ONLY,
 }
+FORCES: Final = tuple(trigger for trigger in OPERATOR if trigger is not Trigger.RESET)
 NAMES: Final = ("consecutive_failures", *RATE, *PLAIN, "status", *ELSEWHERE)
 
 
@@ -95,11 +97,22 @@ class Setting:
 
     Args:
         config: its thresholds.
-        force: the state that an operator wants, or None: what calls and time make of it.
+        force: the state that an operator wants, or None: what calls and time make of it. As
+            text, too: "force open", "force closed" or "measure only".
+
+    Raises:
+        InvalidArgument: ``config`` or ``force`` is something else.
     """
 
     config: BreakerConfig
-    force: Trigger | None = None
+    force: Trigger | str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.config, BreakerConfig):
+            raise InvalidArgument(f"config is {shown(self.config)}; it must be a BreakerConfig")
+        if self.force is not None:
+            check_one_of("force", self.force, FORCES)
+            object.__setattr__(self, "force", Trigger(self.force))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +135,12 @@ def parse(document: bytes | str, defaults: Mapping[str, BreakerConfig] | None = 
         defaults: by the name of the breaker, what holds where its entry says nothing.
 
     Raises:
-        InvalidArgument: it is no JSON object, or longer than a megabyte.
+        InvalidArgument: it is no JSON object, or longer than a megabyte; or ``defaults`` holds
+            something else than configs.
     """
+    if not isinstance(document, bytes | bytearray | str):
+        raise InvalidArgument(f"the settings are {shown(document)}; they must be bytes or text")
+    _check_defaults(defaults)
     if len(document) > DOCUMENT_BYTES_MAX:
         raise InvalidArgument(
             f"the settings are {len(document)} bytes long; the limit is {DOCUMENT_BYTES_MAX}"
@@ -145,6 +162,18 @@ def parse(document: bytes | str, defaults: Mapping[str, BreakerConfig] | None = 
         except InvalidArgument as error:
             bad[name] = str(error)
     return Settings(good=good, bad=bad)
+
+
+def _check_defaults(defaults: object) -> None:
+    if defaults is None:
+        return
+    if not isinstance(defaults, Mapping):
+        raise InvalidArgument(f"defaults is {shown(defaults)}; it must be a mapping of configs")
+    for name, config in defaults.items():
+        if not isinstance(config, BreakerConfig):
+            raise InvalidArgument(
+                f"defaults has {shown(config)} for {name}; it must be a BreakerConfig"
+            )
 
 
 def _setting(entry: object, defaults: BreakerConfig) -> Setting:

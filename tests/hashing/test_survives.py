@@ -22,8 +22,8 @@ from sdkit.hashing import (
     Rendezvous,
     Ring,
     Slots,
-    slots,
 )
+from sdkit.hashing.placement import check_count
 
 SCHEMES: list[Callable[[list[str]], Any]] = [
     Ring,
@@ -84,7 +84,6 @@ def test_a_node_that_leaves_while_owners_are_counted_ends_in_a_refusal_and_not_i
     make: Callable[[list[str]], Placement], module: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject = make(["a", "b", "c"])
-    check_count = slots.check_count
 
     def and_then_one_leaves(count: int, nodes: Any) -> None:
         check_count(count, nodes)

@@ -249,7 +249,7 @@ def yields() -> Generator[None, None, None]:
     yield
 
 
-old_coroutine: Any = types.coroutine(yields)
+old_coroutine: Any = types.coroutine(yields)  # type: ignore[no-untyped-call]
 
 
 class Awaitable:

@@ -249,7 +249,7 @@ def yields() -> Generator[None, None, None]:
     yield
 
 
-old_coroutine: Any = types.coroutine(yields)  # type: ignore[no-untyped-call]
+old_coroutine: Any = types.coroutine(yields)
 
 
 class Awaitable:
@@ -283,10 +283,11 @@ def test_a_generator_that_a_plain_function_returns_is_a_result_like_any_other(
 def test_whatever_would_have_to_be_awaited_is_refused_by_every_layer_alike(
     make: Callable[[], Layer], make_value: Callable[[], object]
 ) -> None:
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: make().call_sync(lambda: make_value()),
         lambda: make()(lambda: make_value())(),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(InvalidArgument, match=r"returned a \w+, and .* cannot see how"):
             call()
 

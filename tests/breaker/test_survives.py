@@ -12,6 +12,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -453,6 +454,16 @@ def test_a_breaker_that_has_refused_by_decorator_block_and_attempt_is_freed() ->
             ask()
     del breaker, ask
     assert gone() is None
+
+
+def test_a_block_of_a_breaker_leaves_nothing_of_it_in_the_context() -> None:
+    def enter_ten() -> int:
+        for _ in range(10):
+            with Breaker("it", ONE):
+                pass
+        return len(copy_context())
+
+    assert copy_context().run(enter_ten) <= len(copy_context()) + 1
 
 
 @pytest.mark.usefixtures("no_collector")

@@ -20,9 +20,8 @@ Three things to notice
     1. *Threads.* One breaker may be used by any number of threads and event loops at
        once: every step of the circuit is taken under a lock (`sdkit.breaker.steps`), and
        the call, the clock, judges and listeners outside it, so none of them holds anybody
-       up. The one thing done without the lock is a success that cannot change the state
-       (``success_is_harmless``): it leaves nothing behind, or takes one step of a counter,
-       which is atomic.
+       up. Only a success that cannot change the state (``success_is_harmless``) goes without
+       the lock: it leaves nothing behind, or takes one step of a counter, which is atomic.
     2. *The price.* That shortcut is what healthy traffic takes: no lock, and no clock
        unless slow calls ask for one. With a lock, a clock and the circuit for every call,
        as a time window needs them, a call costs ten times as much.
@@ -50,7 +49,7 @@ from sdkit.breaker.config import BreakerConfig
 from sdkit.breaker.judging import Errors, ResultJudge, judge, result_judge
 from sdkit.breaker.layer import Layer, check_name, refuse_awaitable
 from sdkit.breaker.metrics import BreakerMetrics, gauges, look
-from sdkit.breaker.results import NOT_OF_THE_CALLEE, BadResult, Judging, Unwrapping
+from sdkit.breaker.results import NOT_OF_THE_CALLEE, BadResult, judged, judged_sync
 from sdkit.breaker.states import State, Trigger
 from sdkit.breaker.steps import Steps
 from sdkit.errors import InvalidArgument, InvalidState
@@ -140,24 +139,18 @@ class Breaker(Layer):
 
     def around(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """Calls ``function`` if it is let through, and raises `CircuitOpen` otherwise."""
-        if self.is_bad is None:
-            return self.guarding(function)
-        return Unwrapping().around(self.guarding(Judging(self.is_bad).around(function)))
+        return judged(self.is_bad, self.guarding, function)
 
     def around_sync(self, function: Callable[P, T]) -> Callable[P, T]:
         """The same for a plain function."""
-        if self.is_bad is None:
-            return self.guarding_sync(function)
-        judged = Judging(self.is_bad).around_sync(function)
-        return Unwrapping().around_sync(self.guarding_sync(judged))
+        return judged_sync(self.is_bad, self.guarding_sync, function)
 
     # The two functions below are the same, awaited and not. They are written out, and
     # spare the calls of `_admit` and `_end` where these would change nothing.
 
     def guarding(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """`around`, but a bad result stays a `BadResult`, for the layers outside of this one."""
-        circuit = self._circuit
-        given, current = self._clock, hosts.current
+        circuit, given, current = self._circuit, self._clock, hosts.current
 
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
             permit = circuit.generation
@@ -183,8 +176,7 @@ class Breaker(Layer):
 
     def guarding_sync(self, function: Callable[P, T]) -> Callable[P, T]:
         """The same for a plain function."""
-        circuit = self._circuit
-        given, current = self._clock, hosts.current
+        circuit, given, current = self._circuit, self._clock, hosts.current
 
         def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
             permit = circuit.generation
@@ -231,10 +223,8 @@ class Breaker(Layer):
         traceback: TracebackType | None,
     ) -> None:
         blocks = _blocks.get()
-        number = len(blocks) - 1
-        while number >= 0 and blocks[number]._breaker is not self:
-            number -= 1
-        if number < 0:
+        number = max((n for n, each in enumerate(blocks) if each._breaker is self), default=None)
+        if number is None:
             raise InvalidState(
                 f"a block of breaker {self.name} was entered in another task or thread; "
                 "use `attempt = breaker.attempt()`, which may be ended anywhere"
@@ -245,13 +235,8 @@ class Breaker(Layer):
     async def __aenter__(self) -> Attempt:
         return self.__enter__()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, traceback)
+    async def __aexit__(self, *end: Any) -> None:
+        self.__exit__(*end)
 
     # ── operators ────────────────────────────────────────────────────────────
 

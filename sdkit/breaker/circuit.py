@@ -237,7 +237,8 @@ class Circuit:
         if self.state is State.METRICS_ONLY:
             self.totals.would_open += 1
             failures, calls = self._counted(now_ns)
-            self._say("breaker.would_open", breaker=self.name, failures=failures, calls=calls)
+            event = self._say
+            event("breaker.would_open", breaker=self.name, failures=failures, calls=calls)
             self._begin(State.METRICS_ONLY, now_ns)
             return
         self._change(Trigger.TRIPPED, now_ns)
@@ -313,7 +314,8 @@ class Circuit:
             open_s = self._open_for_ns / SECOND_NS
         elif here.state is State.CLOSED:
             self._openings = 0
-        self._say(
+        event = self._say
+        event(
             "breaker.change",
             breaker=self.name,
             was=before.state.value,
@@ -340,7 +342,8 @@ class Circuit:
         self.totals.refused += 1
         wait_ns = self.retry_after_ns(now_ns)
         wait_s = None if wait_ns is None else wait_ns / SECOND_NS
-        self._say("breaker.refuse", breaker=self.name, state=self.state.value, retry_after_s=wait_s)
+        event = self._say
+        event("breaker.refuse", breaker=self.name, state=self.state.value, retry_after_s=wait_s)
         match self.state:
             case State.OPEN:
                 remedy = f"try again in {wait_s:.3f} s"

@@ -98,7 +98,8 @@ class Places(Generic[W]):
     def send_away(self, why: str) -> BulkheadFull:
         """The refusal, counted and told."""
         self.shed += 1
-        self._say("breaker.shed", bulkhead=self.name, calls=self.taken, waiting=len(self._line))
+        event = self._say
+        event("breaker.shed", bulkhead=self.name, calls=self.taken, waiting=len(self._line))
         return BulkheadFull(
             f"bulkhead {self.name} has {self.taken} calls under way of {self.calls_max} and "
             f"{len(self._line)} waiting of {self.waiting_max}, {why}; try again later, or raise "

@@ -119,3 +119,25 @@ class Unwrapping(Layer):
                 del error  # or it would hold its own traceback
 
         return unwrapped
+
+
+def judged(
+    is_bad: ResultJudge | None,
+    guard: Callable[[Callable[P, Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]],
+    function: Callable[P, Awaitable[T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """``guard`` around ``function``, which sees bad results as errors, if there is a judge."""
+    if is_bad is None:
+        return guard(function)
+    return Unwrapping().around(guard(Judging(is_bad).around(function)))
+
+
+def judged_sync(
+    is_bad: ResultJudge | None,
+    guard: Callable[[Callable[P, T]], Callable[P, T]],
+    function: Callable[P, T],
+) -> Callable[P, T]:
+    """The same for a plain function."""
+    if is_bad is None:
+        return guard(function)
+    return Unwrapping().around_sync(guard(Judging(is_bad).around_sync(function)))

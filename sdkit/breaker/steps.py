@@ -37,6 +37,7 @@ from types import TracebackType
 from typing import Final, NamedTuple
 
 from sdkit.trace import event
+from sdkit.trace.record import is_heard
 
 NOTES_MAX: Final = 10_000
 
@@ -98,6 +99,8 @@ class Steps:
 
     def say(self, name: str, /, **fields: object) -> None:
         """Note an event, within a step. As `sdkit.trace.event`."""
+        if not is_heard(name):
+            return
         if self._forks != LOCK.forks:  # the notes of the parent are the parent's to tell
             self._forks = LOCK.forks
             self._notes.clear()

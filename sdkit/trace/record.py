@@ -107,6 +107,11 @@ def active() -> bool:
     return bool(_listeners)
 
 
+def is_heard(name: str) -> bool:
+    """Whether anybody listens to the records of this name. For code that tells them later."""
+    return bool(_listeners) or name in _chosen
+
+
 def context() -> SpanContext | None:
     """The span that the calling code is in."""
     return _context.get()

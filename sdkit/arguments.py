@@ -24,8 +24,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Collection
-from types import NoneType
-from typing import Any, Final
+from types import CoroutineType, GeneratorType, NoneType
+from typing import Any, Final, cast
 
 from sdkit.errors import InvalidArgument
 
@@ -89,7 +89,10 @@ def check_function(name: str, function: object, *, asynchronous: bool | None = N
         hint = ""
         if inspect.iscoroutine(function):
             close_unawaited(function)
-            hint = f": {function.__name__}(...) has been called already: pass the function itself"
+            hint = (
+                f": {function.__name__}(...) has been called already: pass the "
+                "function itself, without calling it"
+            )
         raise InvalidArgument(
             f"{name} is {shown(function)}, of type {type(function).__name__}; "
             f"it must be {wanted}{hint}",
@@ -136,21 +139,28 @@ def is_generator(function: object) -> bool:
 def is_awaitable(value: object) -> bool:
     """Whether ``value`` is to be awaited: a coroutine, a future, anything with ``__await__``.
 
-    A generator is not: it is a value, to be read later.
+    A generator is not: it is a value, to be read later. Only the type is looked at, since a
+    proxy may fail when it is asked what it is.
     """
-    return type(value) not in AT_HAND and inspect.isawaitable(value)
+    kind = type(value)
+    if kind in AT_HAND:
+        return False
+    if kind is GeneratorType:  # one made by `types.coroutine` is to be awaited all the same
+        generator = cast("GeneratorType[object, object, object]", value)
+        return bool(generator.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+    return hasattr(kind, "__await__")
 
 
 def close_unawaited(value: object) -> None:
     """Let a coroutine that is refused go, without its complaint of never having been awaited."""
-    if inspect.iscoroutine(value):
-        value.close()
+    if type(value) is CoroutineType:
+        cast("CoroutineType[object, object, object]", value).close()
 
 
 def innermost(function: object) -> Any:
-    """The function inside any number of ``functools.partial``."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    """The function inside any number of ``functools.partial`` and ``staticmethod``."""
+    while isinstance(function, functools.partial | staticmethod):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
     return function
 
 

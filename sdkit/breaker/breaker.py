@@ -51,7 +51,7 @@ from sdkit.breaker.layer import Layer, check_name, refuse_awaitable
 from sdkit.breaker.metrics import BreakerMetrics, gauges, look
 from sdkit.breaker.results import NOT_OF_THE_CALLEE, BadResult, judged, judged_sync
 from sdkit.breaker.states import State, Trigger
-from sdkit.breaker.steps import Steps
+from sdkit.breaker.steps import LOCK, Steps
 from sdkit.errors import InvalidArgument, InvalidState
 
 __all__ = ["Attempt", "Breaker", "BreakerMetrics", "CircuitOpen"]
@@ -385,12 +385,13 @@ class Attempt:
             self.fail(error)
 
     def _finish(self) -> None:
-        if self._is_over:
+        with LOCK:  # two threads may end it at once
+            was_over, self._is_over = self._is_over, True
+        if was_over:
             raise InvalidState(
                 f"this attempt through breaker {self._breaker.name} has ended already; "
                 "an attempt ends once"
             )
-        self._is_over = True
 
 
 def _checked(config: object) -> BreakerConfig:

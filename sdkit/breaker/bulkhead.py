@@ -30,6 +30,7 @@ from sdkit.arguments import check_between
 from sdkit.breaker.layer import Layer, check_name, refuse_awaitable
 from sdkit.breaker.places import BulkheadFull, Places
 from sdkit.breaker.steps import LOCK, Steps
+from sdkit.errors import InvalidState
 
 __all__ = ["Bulkhead", "BulkheadFull"]
 
@@ -182,6 +183,8 @@ class Bulkhead(Layer):
         with self._steps:
             places = self._here()
             # None is taken where a block that was entered before a fork is left after it.
+            if not places.taken and not LOCK.forks:
+                raise InvalidState(f"bulkhead {self.name} was left more often than it was entered")
             wake = places.leave() if places.taken else None
         while wake is not None:
             try:

@@ -23,7 +23,7 @@ Three things to notice
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from sdkit import host as hosts
@@ -200,7 +200,8 @@ class Fallback(Layer):
         return answer
 
     def _keep(self, key: Hashable, answer: object) -> None:
-        if self._good is not None and not isinstance(answer, Iterator | AsyncIterator):
+        is_read_once = hasattr(type(answer), "__next__") or hasattr(type(answer), "__anext__")
+        if self._good is not None and not is_read_once:
             now_ns = self._now_ns()
             with LOCK:
                 self._good.keep(key, answer, now_ns)

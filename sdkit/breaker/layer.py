@@ -32,7 +32,7 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import FunctionType
-from typing import Any, ClassVar, Final, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, Final, NoReturn, ParamSpec, TypeVar, cast
 
 from sdkit.arguments import (
     check_function,
@@ -43,7 +43,7 @@ from sdkit.arguments import (
     is_generator,
     shown,
 )
-from sdkit.errors import InvalidArgument
+from sdkit.errors import InvalidArgument, InvalidState
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Layer:
 
     kind: ClassVar[str] = "a layer"  # in errors
 
-    def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
+    def __call__(self, function: Callable[P, T], /) -> Callable[P, T]:
         """Decorate ``function``; what comes back is of the same kind.
 
         Raises:
@@ -78,7 +78,7 @@ class Layer:
         return functools.update_wrapper(wrapped, function)
 
     def call(
-        self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]:
         """One call of ``function``, which returns something to be awaited; await this, too.
 
@@ -93,7 +93,7 @@ class Layer:
             function = _awaited(function, self.kind)
         return self.around(function)(*args, **kwargs)
 
-    def call_sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def call_sync(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """One call of a plain function.
 
         Raises:
@@ -102,6 +102,17 @@ class Layer:
         """
         check_callee(function, self.kind)
         return self.around_sync(function)(*args, **kwargs)
+
+    def __reduce__(self) -> NoReturn:
+        """Refused: a copy, in this process or another, would not know of the calls of this one.
+
+        Raises:
+            InvalidState: always.
+        """
+        raise InvalidState(
+            f"{self.kind} is not copied or pickled, since its state is that of the calls here: "
+            "make another one where it is needed, with the same arguments"
+        )
 
     def around(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """A coroutine function that does a little more than ``function``."""

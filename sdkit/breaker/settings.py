@@ -46,6 +46,7 @@ kind of setting that shows in an outage.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -146,7 +147,7 @@ def parse(document: bytes | str, defaults: Mapping[str, BreakerConfig] | None = 
             f"the settings are {len(document)} bytes long; the limit is {DOCUMENT_BYTES_MAX}"
         )
     try:
-        entries = json.loads(document)
+        entries = json.loads(document, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"the settings are no JSON: {error}") from error
     if not isinstance(entries, dict):
@@ -158,10 +159,25 @@ def parse(document: bytes | str, defaults: Mapping[str, BreakerConfig] | None = 
     bad: dict[str, str] = {}
     for name, entry in entries.items():
         try:
+            _check_once(entries, name)
             good[name] = _setting(entry, (defaults or {}).get(name) or BreakerConfig())
         except InvalidArgument as error:
             bad[name] = str(error)
     return Settings(good=good, bad=bad)
+
+
+class _Pairs(dict[str, Any]):
+    """A JSON object that knows which names were given twice; ``json`` keeps the last, silently."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        given = Counter(name for name, _ in pairs)
+        self.doubled = {name for name, count in given.items() if count > 1}
+
+
+def _check_once(entry: Mapping[str, Any], name: str) -> None:
+    if isinstance(entry, _Pairs) and name in entry.doubled:
+        raise InvalidArgument(f"{shown(name)} is there twice; leave one out", name=name)
 
 
 def _check_defaults(defaults: object) -> None:
@@ -194,6 +210,7 @@ def _setting(entry: object, defaults: BreakerConfig) -> Setting:
 def _translated(entry: dict[str, Any]) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for name, value in entry.items():
+        _check_once(entry, name)
         if name not in NAMES:
             near = get_close_matches(name, NAMES, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"

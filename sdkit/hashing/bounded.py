@@ -83,7 +83,7 @@ class BoundedRing(Ring):
         Raises:
             UnknownNode: it is not there.
         """
-        if node not in self._nodes:
+        if not isinstance(node, str) or node not in self._nodes:
             raise UnknownNode(f"no node is called {node!r}", node=node)
         return math.ceil(self._limits[node] * (self._total + 1))
 
@@ -100,7 +100,7 @@ class BoundedRing(Ring):
         Raises:
             InvalidState: it holds nothing: released twice, or never acquired.
         """
-        held = self._held.get(node, 0)
+        held = self._held.get(node, 0) if isinstance(node, str) else 0
         if held < 1:
             raise InvalidState(f"node {node!r} holds nothing that could be released", node=node)
         self._held[node] = held - 1

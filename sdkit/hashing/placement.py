@@ -29,7 +29,7 @@ from fractions import Fraction
 from typing import Final, Protocol
 
 from sdkit.arguments import check_between
-from sdkit.errors import InvalidArgument, Rejected
+from sdkit.errors import InvalidArgument, LimitExceeded, Rejected
 
 Key = str | bytes
 Hash = Callable[[bytes], int]
@@ -38,6 +38,9 @@ Nodes = Iterable[str] | Mapping[str, float]
 # Only ratios of weights matter, so nobody misses more, and no arithmetic overflows.
 WEIGHT_MIN: Final = 1e-9
 WEIGHT_MAX: Final = 1e9
+
+
+NODES_MAX: Final = 1_000_000  # names come from an iterable, which may have no end
 
 
 class DuplicateNode(Rejected, ValueError):
@@ -128,6 +131,7 @@ def checked_nodes(nodes: Nodes, *, weighted: bool = True) -> dict[str, float]:
     Raises:
         DuplicateNode: a name comes twice.
         InvalidArgument: there is none; or what `Placement.add` refuses.
+        LimitExceeded: there are more than `NODES_MAX`.
     """
     if isinstance(nodes, str | bytes) or not isinstance(nodes, Iterable):
         # Text would be taken for a list of letters.
@@ -136,6 +140,8 @@ def checked_nodes(nodes: Nodes, *, weighted: bool = True) -> dict[str, float]:
     pairs = nodes.items() if isinstance(nodes, Mapping) else ((node, 1) for node in nodes)
     for node, weight in pairs:
         _check_node(checked, node, weight, weighted=weighted)
+        if len(checked) == NODES_MAX:
+            raise LimitExceeded(f"there are more than {NODES_MAX:,} nodes, the limit")
         checked[node] = weight
     if not checked:
         raise InvalidArgument("nodes is empty; a key must have an owner, so name at least one")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
+import pickle
 import random
+import sys
 import time
 import types
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
@@ -16,10 +19,12 @@ import pytest
 
 import sdkit.breaker
 from sdkit.breaker import (
+    Attempt,
     Backoff,
     Breaker,
     BreakerConfig,
     Bulkhead,
+    BulkheadFull,
     ConsecutiveFailures,
     Fallback,
     Layer,
@@ -28,9 +33,10 @@ from sdkit.breaker import (
     Setting,
     State,
     Timeout,
+    parse,
 )
 from sdkit.breaker.states import Trigger
-from sdkit.errors import InvalidArgument, NotConnected
+from sdkit.errors import InvalidArgument, InvalidState, NotConnected
 from sdkit.sim.loop import run
 
 room: Any = sdkit.breaker  # whose functions get wrong arguments here, on purpose
@@ -400,3 +406,106 @@ def a_coroutine_of() -> Coroutine[Any, Any, bool]:
 def test_a_coroutine_in_place_of_a_function_says_so() -> None:
     with pytest.raises(InvalidArgument, match=r"no_later\(\.\.\.\) has been called already"):
         Breaker(failure_if=a_coroutine_of())  # type: ignore[arg-type]
+
+
+# ── what people really hand over ─────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("make", [*LAYERS.values(), lambda: Timeout(1.0)])
+def test_a_function_may_have_arguments_of_any_name(make: Callable[[], Layer]) -> None:
+    async def later(*, self: int, function: int) -> int:
+        return self + function
+
+    def now(*, self: int, function: int) -> int:
+        return self + function
+
+    async def main() -> int:
+        return await make().call(later, self=1, function=2)
+
+    assert run(main()) == run(make()(later)(self=1, function=2)) == 3
+    if not isinstance(make(), Timeout):
+        assert make().call_sync(now, self=1, function=2) == make()(now)(self=1, function=2) == 3
+
+
+@layer
+def test_a_static_method_is_of_the_kind_of_its_function(make: Callable[[], Layer]) -> None:
+    part = make()
+
+    class Client:
+        @part
+        @staticmethod
+        async def outside() -> int:
+            return 1
+
+        @staticmethod
+        @part
+        async def inside() -> int:
+            return 2
+
+    assert (run(Client.outside()), run(Client.inside())) == (1, 2)
+
+
+class Proxy:
+    """Stands for something that is not there yet, as proxies of web frameworks do."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError("working outside of a request")
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("working outside of a request")
+
+
+@layer
+def test_a_result_is_not_asked_what_it_is(make: Callable[[], Layer]) -> None:
+    proxy = Proxy()
+    assert make().call_sync(lambda: proxy) is proxy
+
+
+@layer
+def test_a_layer_is_neither_copied_nor_pickled_and_says_what_to_do(
+    make: Callable[[], Layer],
+) -> None:
+    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(InvalidState, match="make another one where it is needed"):
+            attempt(make())
+
+
+def test_an_attempt_that_two_threads_end_at_once_ends_once() -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def end(attempt: Attempt) -> bool:
+        try:
+            attempt.fail()
+        except InvalidState:
+            return False
+        return True
+
+    breaker = Breaker("it", BreakerConfig(trip=ConsecutiveFailures(10**6)))
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(50):
+                assert sum(pool.map(end, [breaker.attempt()] * 4)) == 1
+    finally:
+        sys.setswitchinterval(interval)
+    assert breaker.metrics().failed == 50
+
+
+def test_a_bulkhead_that_is_left_too_often_says_so_and_has_no_place_more() -> None:
+    bulkhead = Bulkhead(calls_max=1, waiting_max=0)
+    with pytest.raises(InvalidState, match="left more often than it was entered"):
+        bulkhead.__exit__(None, None, None)
+    with bulkhead, pytest.raises(BulkheadFull):
+        bulkhead.__enter__()
+
+
+def test_a_name_that_a_document_gives_twice_spoils_its_entry_and_no_other() -> None:
+    settings = parse(
+        b'{"a": {"open_s": 1}, "b": {"open_s": 2, "open_s": 3}, "c": {"open_s": 4}, "a": {}}'
+    )
+    assert set(settings.good) == {"c"}
+    assert settings.bad == {
+        "a": "'a' is there twice; leave one out",
+        "b": "'open_s' is there twice; leave one out",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import pickle
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sdkit.errors import InvalidArgument
+from sdkit.errors import InvalidArgument, InvalidState, LimitExceeded
 from sdkit.hashing import (
     BoundedRing,
     Jump,
@@ -22,6 +23,8 @@ from sdkit.hashing import (
     Rendezvous,
     Ring,
     Slots,
+    UnknownNode,
+    placement,
 )
 from sdkit.hashing.placement import check_count
 
@@ -140,3 +143,22 @@ def test_a_forked_child_answers_as_its_parent(make: Callable[[list[str]], Placem
     with open(reading, "rb") as pipe:
         assert pipe.read().decode() == said
     os.waitpid(child, 0)
+
+
+@scheme
+def test_names_without_end_are_refused(
+    make: Callable[[Any], Placement], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "NODES_MAX", 100)
+    with pytest.raises(LimitExceeded, match="more than 100 nodes"):
+        make(f"node {number}" for number in itertools.count())
+
+
+def test_what_is_no_name_holds_nothing() -> None:
+    ring: Any = BoundedRing(["a"])
+    wrongs: list[object] = [[], None, 7, b"a", {}]
+    for wrong in wrongs:
+        with pytest.raises(InvalidState, match="holds nothing"):
+            ring.release(wrong)
+        with pytest.raises(UnknownNode):
+            ring.capacity(wrong)

@@ -150,7 +150,7 @@ def check_name(name: object, kind: str, number: str | None = None) -> None:
     """
     if not isinstance(name, str) or not name:
         is_number = number is not None and isinstance(name, int)
-        hint = f"; did you mean {number}={name!r}?" if is_number else ""
+        hint = f"; did you mean {number}={shown(name)}?" if is_number else ""
         raise InvalidArgument(
             f"name is {shown(name)}; {kind} is called by a text, not empty{hint}", name="name"
         )

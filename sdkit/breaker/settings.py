@@ -52,7 +52,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final
 
-from sdkit.arguments import check_one_of, shown
+from sdkit.arguments import SHOWN_MAX, check_one_of, shown
 from sdkit.breaker.config import BreakerConfig
 from sdkit.breaker.policies import ConsecutiveFailures, FailureRate, Policy
 from sdkit.breaker.states import OPERATOR, Trigger
@@ -194,11 +194,11 @@ def _check_defaults(defaults: object) -> None:
 
 def _setting(entry: object, defaults: BreakerConfig) -> Setting:
     if not isinstance(entry, dict):
-        raise InvalidArgument(f"an entry is an object, not {json.dumps(entry)}")
+        raise InvalidArgument(f"an entry is an object, not {json.dumps(entry)[:SHOWN_MAX]}")
     said = _translated(entry)
     status = said.pop("status", "automatic")
     if not isinstance(status, str) or status not in STATUS:
-        raise InvalidArgument(f"status is {status!r}; it must be one of {', '.join(STATUS)}")
+        raise InvalidArgument(f"status is {shown(status)}; it must be one of {', '.join(STATUS)}")
     given = {name: said[name] for name in PLAIN if name in said}
     if not ({"consecutive_failures", *RATE} & said.keys()):
         return Setting(config=replace(defaults, **given), force=STATUS[status])
@@ -212,6 +212,7 @@ def _translated(entry: dict[str, Any]) -> dict[str, Any]:
     for name, value in entry.items():
         _check_once(entry, name)
         if name not in NAMES:
+            name = name[:SHOWN_MAX]
             near = get_close_matches(name, NAMES, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"
             raise InvalidArgument(f"{name} is no setting; {hint}", name=name)

@@ -37,7 +37,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Self
 
-from sdkit.arguments import check_between
+from sdkit.arguments import check_between, shown
 from sdkit.errors import InvalidState
 from sdkit.hashing.circle import Circle, moved
 from sdkit.hashing.hashes import blake2b_64
@@ -84,7 +84,7 @@ class BoundedRing(Ring):
             UnknownNode: it is not there.
         """
         if not isinstance(node, str) or node not in self._nodes:
-            raise UnknownNode(f"no node is called {node!r}", node=node)
+            raise UnknownNode(f"no node is called {shown(node)}", node=shown(node))
         return math.ceil(self._limits[node] * (self._total + 1))
 
     def acquire(self, key: Key) -> str:
@@ -102,7 +102,9 @@ class BoundedRing(Ring):
         """
         held = self._held.get(node, 0) if isinstance(node, str) else 0
         if held < 1:
-            raise InvalidState(f"node {node!r} holds nothing that could be released", node=node)
+            raise InvalidState(
+                f"node {shown(node)} holds nothing that could be released", node=shown(node)
+            )
         self._held[node] = held - 1
         if node in self._nodes:
             self._total -= 1

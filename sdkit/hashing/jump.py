@@ -40,8 +40,8 @@ from sdkit.hashing.placement import (
     Nodes,
     check_count,
     checked_nodes,
+    described,
     key_bytes,
-    shown,
     with_node,
     without_node,
 )
@@ -71,7 +71,7 @@ class Jump:
         return MappingProxyType(self._nodes)
 
     def __repr__(self) -> str:
-        return shown(self)
+        return described(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``: one hash and about ln(nodes) steps."""

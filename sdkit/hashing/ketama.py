@@ -33,6 +33,7 @@ from collections.abc import Iterator, Mapping
 from hashlib import md5
 from typing import ClassVar, Final
 
+from sdkit.arguments import shown
 from sdkit.errors import InvalidArgument
 from sdkit.hashing.circle import Circle
 from sdkit.hashing.placement import Nodes
@@ -75,7 +76,7 @@ def _digest_count(node: str, weight: float, total: float, nodes: int) -> int:
     if count < 1:
         # libketama would leave the node without a point, silently.
         raise InvalidArgument(
-            f"the weight of node {node!r} is {weight} of {total:g}; that is less than one of "
+            f"the weight of node {shown(node)} is {weight} of {total:g}; that is less than one of "
             f"{DIGESTS_PER_NODE * nodes} digests: it would never own a key",
             node=node,
         )

@@ -36,8 +36,8 @@ from sdkit.hashing.placement import (
     Nodes,
     check_count,
     checked_nodes,
+    described,
     key_bytes,
-    shown,
     with_node,
     without_node,
 )
@@ -64,7 +64,7 @@ class Modulo:
         return MappingProxyType(self._nodes)
 
     def __repr__(self) -> str:
-        return shown(self)
+        return described(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``: a hash and a division."""

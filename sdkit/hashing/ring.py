@@ -38,7 +38,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import ClassVar, Final
 
-from sdkit.arguments import check_between
+from sdkit.arguments import check_between, shown
 from sdkit.errors import InvalidArgument, LimitExceeded
 from sdkit.hashing.circle import Circle, moved
 from sdkit.hashing.hashes import blake2b_64, checked_hash
@@ -48,8 +48,8 @@ from sdkit.hashing.placement import (
     Nodes,
     check_count,
     checked_nodes,
+    described,
     key_bytes,
-    shown,
     with_node,
     without_node,
 )
@@ -95,7 +95,7 @@ class Ring:
         return MappingProxyType(self._nodes)
 
     def __repr__(self) -> str:
-        return shown(self)
+        return described(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``: one hash, and a binary search among the points."""
@@ -151,7 +151,7 @@ class Ring:
         count = weight * self._virtual_nodes
         if count < 1:
             raise InvalidArgument(
-                f"the weight of node {node!r} is {weight}; with {self._virtual_nodes} virtual "
+                f"the weight of node {shown(node)} is {weight}; with {self._virtual_nodes} virtual "
                 "nodes that is less than one point: make it or virtual_nodes larger",
                 node=node,
             )

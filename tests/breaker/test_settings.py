@@ -246,3 +246,10 @@ def test_a_source_that_ends_or_hangs_is_no_reason_to_hang() -> None:
 def test_two_breakers_of_one_name_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="two breakers are named it"):
         Following(Store(b"{}"), [Breaker("it"), Breaker("it")])
+
+
+def test_what_is_wrong_in_a_document_may_be_huge_and_the_reason_is_not() -> None:
+    long = "x" * 200_000
+    settings = parse(document(a={long: 1}, b=long, c={"status": long}, d={"open_s": long}))
+    assert len(settings.bad) == 4
+    assert all(len(reason) < 500 for reason in settings.bad.values())

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sdkit.errors import InvalidArgument, InvalidState, LimitExceeded
+from sdkit.errors import InvalidArgument, InvalidState, LimitExceeded, Rejected
 from sdkit.hashing import (
     BoundedRing,
     Jump,
@@ -162,3 +162,28 @@ def test_what_is_no_name_holds_nothing() -> None:
             ring.release(wrong)
         with pytest.raises(UnknownNode):
             ring.capacity(wrong)
+
+
+@scheme
+def test_what_is_refused_may_be_huge_and_the_message_is_not(
+    make: Callable[[list[str]], Any],
+) -> None:
+    subject, long = make(["a", "b"]), "x" * 1_000_000
+    subject.add(long)
+    refusals: list[Callable[[], object]] = [
+        lambda: subject.owner(10**5_000),
+        lambda: subject.owner([long]),
+        lambda: subject.owner(long + "\ud800"),
+        lambda: subject.add([long]),
+        lambda: subject.add(long),
+        lambda: subject.add("c", 10**5_000),
+        lambda: subject.remove(10**5_000),
+        lambda: subject.remove([long]),
+        lambda: subject.remove("c"),
+        lambda: make([10**5_000]),  # type: ignore[list-item]
+        lambda: make(long),  # type: ignore[arg-type]
+    ]
+    for refused in refusals:
+        with pytest.raises(Rejected) as told:
+            refused()
+        assert len(str(told.value)) < 500

@@ -87,7 +87,7 @@ class Note(NamedTuple):
 class Steps:
     """The steps of one core: a block under the lock, and then the delivery of its notes.
 
-    A listener that raises fails the block, after the others have been told.
+    A listener that raises fails the block, after the other notes have been told.
     """
 
     __slots__ = ("_forks", "_notes", "_teller_forks")

@@ -25,21 +25,28 @@ Decisions
     * It is reentrant: a signal handler or a finalizer may come between, in the same thread.
     * A listener that hangs holds up one thread. Of what is noted meanwhile the last
       `NOTES_MAX` are kept.
+    * A thread tells at most `TOLD_MAX` notes in a row, and leaves the rest to the next step, so
+      that no call is held up for ever by the traffic of others. As many that its own
+      listeners have caused are taken for a circle: a listener that answers each event
+      by another one. That is an error, as endless recursion would be.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from contextvars import Context, copy_context
-from threading import RLock
+from threading import RLock, get_ident
 from types import TracebackType
 from typing import Final, NamedTuple
 
+from sdkit.errors import InvalidState
 from sdkit.trace import event
 from sdkit.trace.record import is_heard
 
 NOTES_MAX: Final = 10_000
+TOLD_MAX: Final = 1_000
 
 
 class Lock:
@@ -90,12 +97,14 @@ class Steps:
     A listener that raises fails the block, after the other notes have been told.
     """
 
-    __slots__ = ("_forks", "_notes", "_teller_forks")
+    __slots__ = ("_echoes", "_forks", "_notes", "_teller", "_teller_forks")
 
     def __init__(self) -> None:
         self._notes: Final[deque[Note]] = deque(maxlen=NOTES_MAX)
         self._forks = LOCK.forks  # of the process that the notes belong to
         self._teller_forks = -1  # of the process in which a thread delivers; -1: in none
+        self._teller = 0  # that thread
+        self._echoes = 0  # so many notes it has made itself meanwhile: its listeners have
 
     def say(self, name: str, /, **fields: object) -> None:
         """Note an event, within a step. As `sdkit.trace.event`."""
@@ -105,6 +114,7 @@ class Steps:
             self._forks = LOCK.forks
             self._notes.clear()
         self._notes.append(Note(copy_context(), name, fields))
+        self._echoes += self._teller_forks == LOCK.forks and self._teller == get_ident()
 
     def __enter__(self) -> None:
         LOCK.lock.acquire()
@@ -118,7 +128,7 @@ class Steps:
     ) -> None:
         may_tell = LOCK.depth == 1 and self._notes and self._teller_forks != LOCK.forks
         if may_tell:
-            self._teller_forks = LOCK.forks
+            self._teller_forks, self._teller, self._echoes = LOCK.forks, get_ident(), 0
         LOCK.depth -= 1
         LOCK.lock.release()
         if may_tell:
@@ -127,11 +137,21 @@ class Steps:
     def _deliver(self) -> None:
         failure: Exception | None = None
         try:
-            while (note := self._next()) is not None:
+            for told in itertools.count():
+                note = self._next(told)
+                if note is None:
+                    break
                 try:
                     note.context.run(event, note.name, **note.fields)
                 except Exception as error:
                     failure = failure or error
+                if self._echoes >= TOLD_MAX:
+                    failure = failure or InvalidState(
+                        f"listeners have answered events by events {TOLD_MAX:,} times in a row, "
+                        f"the last of them {note.name}; let a listener note what it wants, and do "
+                        "it later"
+                    )
+                    self._notes.clear()
         except BaseException:  # an interruption: what is left waits for the next step
             self._teller_forks = -1
             raise
@@ -141,9 +161,9 @@ class Steps:
             finally:
                 del failure  # or it would hold its own traceback
 
-    def _next(self) -> Note | None:
+    def _next(self, told: int) -> Note | None:
         with LOCK:
-            if self._notes and self._forks == LOCK.forks:
+            if told < TOLD_MAX and self._notes and self._forks == LOCK.forks:
                 return self._notes.popleft()
             self._teller_forks = -1
             return None

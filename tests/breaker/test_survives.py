@@ -176,6 +176,55 @@ def test_a_listener_that_raises_is_heard_after_the_others_and_takes_no_permit_al
     assert told == ["forced open", "closed", "open"] * 3
 
 
+def test_listeners_that_answer_each_event_by_another_are_stopped_and_named() -> None:
+    breaker = Breaker("it", ONE)
+    breaker.force_open()
+    heard: list[str] = []
+
+    def ask_again(record: Record) -> None:
+        heard.append(record.name)
+        with pytest.raises(CircuitOpen):
+            breaker.attempt()
+
+    with (
+        listening(ask_again, "breaker.refuse"),
+        pytest.raises(InvalidState, match="answered events by events 1,000 times in a row"),
+    ):
+        breaker.attempt()
+    assert len(heard) == 1_000
+    with listening(lambda record: heard.append(record.name)):
+        breaker.reset()
+    assert heard[1_000:] == ["breaker.change"], "nothing is left over"
+
+
+def test_a_thread_that_tells_for_others_is_let_go() -> None:
+    breaker = Breaker("it", ONE)
+    breaker.force_open()
+    telling, others_are_done = threading.Event(), threading.Event()
+    heard: list[int] = []
+
+    def listen(_: Record) -> None:
+        heard.append(threading.get_ident())
+        telling.set()
+        assert others_are_done.wait(30)
+
+    def ask() -> None:
+        with pytest.raises(CircuitOpen):
+            breaker.attempt()
+
+    def ask_often() -> None:
+        assert telling.wait(30)
+        for _ in range(1_500):
+            ask()
+        others_are_done.set()
+
+    with listening(listen, "breaker.refuse"):
+        assert at_once(ask, ask_often) == [None, None]
+        assert len(heard) == 1_000
+        ask()
+    assert len(heard) == 1_502
+
+
 # ── a fork ───────────────────────────────────────────────────────────────────
 
 

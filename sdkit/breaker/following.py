@@ -210,6 +210,7 @@ async def _follow(following: weakref.ref[Following], source: Source, backoff: Ba
                     return
                 here._apply(document)
                 del here  # not kept while it waits for the next one
+                await asyncio.sleep(0)  # a source that always has one must not take the loop
             reason = "the store has ended the stream of documents"
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"

@@ -230,8 +230,15 @@ def test_a_source_that_ends_or_hangs_is_no_reason_to_hang() -> None:
             await asyncio.Event().wait()
             yield b""
 
+    class Rushes:
+        async def documents(self) -> AsyncIterator[bytes]:
+            while True:
+                yield document(it={"open_s": 7})
+
     async def main() -> None:
         breaker = Breaker("it")
+        async with Following(Rushes(), [breaker]):
+            assert breaker.config.open_s == 7
         async with Following(Ends(), [breaker], backoff=QUICK) as following:
             await asyncio.sleep(0.1)
             assert breaker.config.open_s == 5

@@ -23,6 +23,7 @@ Read in this order
     connection    the asyncio shell: a socket, a clock, and the session
     rpc           `connect`
     descriptors   how many connections the process can hold
+    listening     accepting connections, also when there is no descriptor for one more
     addresses     why a server cannot listen, and what to do about it
     server        `Server`, the beginning and the end of every server of the kit
 

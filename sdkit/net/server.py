@@ -38,10 +38,11 @@ from sdkit.errors import InvalidArgument, InvalidState, Overloaded
 from sdkit.host import Host, check_host
 from sdkit.net import deadlines
 from sdkit.net.addresses import cannot_listen
-from sdkit.net.descriptors import BACKLOG, connections_possible
+from sdkit.net.descriptors import connections_possible
 from sdkit.net.handlers import Handler, table
 from sdkit.net.hello import Side
 from sdkit.net.limits import Limits
+from sdkit.net.listening import Listener
 from sdkit.net.rpc import Connection, new_session
 from sdkit.trace import Metrics, adopt, event
 from sdkit.trace.record import add_listener, remove_listener
@@ -146,7 +147,7 @@ class Server:
         self.connections: Final[dict[int, Connection]] = {}  # by id, until the last handler ended
         self._open: Final[dict[int, Connection]] = {}  # those, and the ones being sent away
         self._given: Final = dict(handlers or {})
-        self._listener: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self._metrics: Final = Metrics(self.host.name)
         self._served = self._accepted = self._refused = 0
         self._connections_max = self.config.connections_max
@@ -183,10 +184,9 @@ class Server:
         Raises:
             InvalidState: it does not.
         """
-        if self._listener is None or not self._listener.sockets:
+        if self._listener is None or not self._listener.is_listening:
             raise InvalidState("the server does not listen; enter it with `async with`")
-        host, port = self._listener.sockets[0].getsockname()[:2]
-        return str(host), int(port)
+        return self._listener.address
 
     def metrics_text(self) -> str:
         """What the method ``metrics`` answers: Prometheus text."""
@@ -237,13 +237,12 @@ class Server:
             return kind(session, methods, loop, made=self._admit)
 
         try:
-            self._listener = await loop.create_server(
-                accept,
+            self._listener = await Listener.listen(
                 config.host,
                 config.port,
-                backlog=BACKLOG,
+                accept,
                 ssl=config.ssl,
-                ssl_handshake_timeout=config.handshake_timeout_s if config.ssl else None,
+                handshake_timeout_s=config.handshake_timeout_s,
             )
         except (OSError, UnicodeError) as error:
             raise cannot_listen(error, config.host, config.port) from error
@@ -296,7 +295,7 @@ class Server:
     async def _stop_serving(self) -> None:
         """No new requests, the grace time for those begun, then nothing."""
         assert self._listener is not None
-        self._listener.close()
+        await self._listener.close()
         try:
             async with asyncio.timeout(self.config.grace_s):
                 await asyncio.gather(*(each.see_off() for each in self._open.values()))
@@ -306,7 +305,6 @@ class Server:
             for connection in list(self._open.values()):
                 connection.begin_close()
         await asyncio.gather(*(each.wait_closed() for each in list(self._open.values())))
-        await self._listener.wait_closed()
 
     async def _end(self) -> None:
         try:

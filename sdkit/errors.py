@@ -227,7 +227,11 @@ def from_wire(kind: str, code: str, message: str, fields: Mapping[str, object]) 
     cls = _by_code.get(code)
     if cls is None or cls.kind != kind:
         cls = _KINDS.get(kind, Indeterminate)
-    error = cls.__new__(cls)
-    # A subclass may take other arguments than a message; on the wire all look alike.
-    SdkitError.__init__(error, message, **{str(name): value for name, value in fields.items()})
+    facts = {str(name): value for name, value in fields.items()}
+    try:
+        error = cls.__new__(cls)
+        # A subclass may take other arguments than a message; on the wire all look alike.
+        SdkitError.__init__(error, message, **facts)
+    except Exception:  # somebody's subclass cannot be made like that; what it means is known
+        return _KINDS.get(kind, Indeterminate)(message, **facts)
     return error

@@ -24,7 +24,7 @@ Read in this order
     rpc           `connect`
     descriptors   how many connections the process can hold
     listening     accepting connections, also when there is no descriptor for one more
-    addresses     why a server cannot listen, and what to do about it
+    addresses     why a server cannot listen or be reached, and what to do about it
     server        `Server`, the beginning and the end of every server of the kit
 
 The session is a core without I/O (as the Python community's "sans-I/O" library

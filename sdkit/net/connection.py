@@ -29,8 +29,9 @@ import contextvars
 import logging
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
+from sdkit.arguments import check_function
 from sdkit.errors import ConnectionLost, InternalError, SdkitError
 from sdkit.net.deadlines import NEVER_NS
 from sdkit.net.handlers import Method
@@ -132,7 +133,12 @@ class Connection(Calling, asyncio.BufferedProtocol):
         return self._handling.begun
 
     def on_close(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` once, when the connection has ended; at once if it has already."""
+        """Call ``callback`` once, when the connection has ended; at once if it has already.
+
+        Raises:
+            InvalidArgument: it is no plain function of no arguments.
+        """
+        check_function("callback", callback, asynchronous=False)
         if self._session.ended is not None and self._transport is None:
             callback()
         else:
@@ -141,8 +147,14 @@ class Connection(Calling, asyncio.BufferedProtocol):
     async def close(self) -> None:
         """End the connection: calls in flight fail, handlers are cancelled, nothing remains.
 
-        What was started by `start` or `notify` before is still sent.
+        What was started by `start` or `notify` before is still sent. Safe to call twice.
+
+        Raises:
+            InvalidState: the connection belongs to another event loop.
         """
+        if self.closed.done():
+            return
+        self.check_loop()
         self.begin_close()
         await self.wait_closed()
 
@@ -156,6 +168,9 @@ class Connection(Calling, asyncio.BufferedProtocol):
         """Like `close`, also for a connection that was perhaps never made."""
         if self._transport is not None:
             await self.close()
+        elif not self.closed.done():
+            self._session.lost("it was never made")
+            self._release()
 
     async def wait_closed(self) -> None:
         """Return when the connection has ended and the last of its handlers too."""
@@ -188,7 +203,8 @@ class Connection(Calling, asyncio.BufferedProtocol):
     # ------------------------------------------------------------- the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # Not isinstance: the transports of other loops (uvloop) have the methods, not the class.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         self.context = contextvars.copy_context()
         transport.set_write_buffer_limits(high=self._session.limits.write_buffer_bytes)
@@ -244,13 +260,27 @@ class Connection(Calling, asyncio.BufferedProtocol):
     def _call_back(self, callback: Callable[[], object]) -> None:
         try:
             callback()
-        except Exception:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
             log.exception("a callback for the end of a connection failed")
 
     def work_ended(self) -> None:
         """A handler has come to its end; perhaps it was the last thing that we waited for."""
         if self._transport is None and not self._handling.work and not self.closed.done():
             self.closed.set_result(None)
+            self._release()
+
+    def _release(self) -> None:
+        """Nothing comes any more: let go of what leads back here.
+
+        So a connection that is dropped is freed at once, and not when the garbage collector
+        comes by.
+        """
+        self._handling.release()
+        self._dispatch.clear()
+        self._on_close.clear()
+        self._made = None
 
     def _carry_out(self, events: list[Event[Waiter]]) -> None:
         dispatch = self._dispatch

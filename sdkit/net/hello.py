@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from sdkit.errors import AuthenticationFailed, ProtocolError, VersionMismatch
+from sdkit.errors import AuthenticationFailed, InvalidArgument, ProtocolError, VersionMismatch
 from sdkit.net.messages import HELLO, PROOF, PROTOCOL, VERSION_MAX, VERSION_MIN
 
 NONCE_BYTES: Final = 32
@@ -132,6 +132,24 @@ def proof(secret: bytes, side: Side, client: Hello, server: Hello) -> bytes:
     )
     signed = b"\0".join((PROTOCOL.encode(), side.value, client.nonce + server.nonce + versions))
     return hmac.digest(secret, signed, "sha256")
+
+
+def check_secret(secret: object) -> None:
+    """Refuse what cannot be a shared secret.
+
+    Raises:
+        InvalidArgument: saying what it must be, and not what it is.
+    """
+    if secret is None:
+        return
+    if not isinstance(secret, str | bytes):
+        raise InvalidArgument(
+            f"secret is of type {type(secret).__name__}; it must be text or bytes"
+        )
+    if not secret:
+        raise InvalidArgument("secret is empty; give the one that the server has, or none")
+    if isinstance(secret, str) and any("\ud800" <= each <= "\udfff" for each in secret):
+        raise InvalidArgument("secret holds half of a character (a surrogate); pass it as bytes")
 
 
 def check_willing(client: Hello, server: Hello) -> None:

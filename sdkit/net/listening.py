@@ -24,6 +24,7 @@ import ssl as tls
 from collections.abc import Callable
 from typing import Final, Self
 
+from sdkit.errors import InvalidState
 from sdkit.net.descriptors import BACKLOG
 from sdkit.trace import event
 
@@ -89,6 +90,15 @@ class Listener:
         """The first of its addresses."""
         host, port = self._sockets[0].getsockname()[:2]
         return str(host), int(port)
+
+    def check_loop(self) -> None:
+        """Refuse to be ended in another event loop than the one it was made in.
+
+        Raises:
+            InvalidState: it would wait for what never comes.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise InvalidState("a server is left in the event loop in which it was entered")
 
     def stop(self) -> None:
         """Take no more connections, and free the port. Safe to call twice."""

@@ -37,11 +37,11 @@ from sdkit.arguments import check_between
 from sdkit.errors import InvalidArgument, InvalidState, Overloaded
 from sdkit.host import Host, check_host
 from sdkit.net import deadlines
-from sdkit.net.addresses import cannot_listen
+from sdkit.net.addresses import cannot_listen, check_name, check_tls
 from sdkit.net.descriptors import connections_possible
 from sdkit.net.handlers import Handler, table
-from sdkit.net.hello import Side
-from sdkit.net.limits import Limits
+from sdkit.net.hello import Side, check_secret
+from sdkit.net.limits import TIMEOUT_S_MAX, Limits
 from sdkit.net.listening import Listener
 from sdkit.net.rpc import Connection, new_session
 from sdkit.trace import Metrics, adopt, event
@@ -93,15 +93,12 @@ class ServerConfig(Limits):
         super().__post_init__()
         check_between("port", self.port, 0, 65535)
         check_between("connections_max", self.connections_max, 1, 1_000_000)
-        check_between("grace_s", self.grace_s, 0.0, 1e6)
-        if not isinstance(self.host, str):
-            raise InvalidArgument(
-                f"host is {self.host!r}; it must be a name or an address, as text"
-            )
-        if self.secret is not None and not isinstance(self.secret, str | bytes):
-            raise InvalidArgument("secret must be text or bytes")
-        if not self.host:
+        check_between("grace_s", self.grace_s, 0.0, TIMEOUT_S_MAX)
+        if self.host == "":
             raise InvalidArgument("host is empty; use 127.0.0.1, or 0.0.0.0 for every interface")
+        check_name("host", self.host)
+        check_secret(self.secret)
+        check_tls(self.ssl, None, "server")
         if self.secret is not None and len(self.secret) < 8:
             raise InvalidArgument(
                 f"secret has {len(self.secret)} characters; it must have at least 8, "
@@ -146,6 +143,7 @@ class Server:
         self.host: Final = host or hosts.current()
         self.connections: Final[dict[int, Connection]] = {}  # by id, until the last handler ended
         self._open: Final[dict[int, Connection]] = {}  # those, and the ones being sent away
+        table(handlers or {})  # which refuses what is none, here and not when it is entered
         self._given: Final = dict(handlers or {})
         self._listener: Listener | None = None
         self._metrics: Final = Metrics(self.host.name)
@@ -215,6 +213,8 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._listener is not None:
+            self._listener.check_loop()
         with hosts.running_on(self.host):
             try:
                 await self._stop_serving()

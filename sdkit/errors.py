@@ -213,6 +213,10 @@ _KINDS: Final[dict[str, type[SdkitError]]] = {
 }
 
 
+# Raised in a coroutine, these do not fail it but steer it.
+_STEERING: Final = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, KeyboardInterrupt)
+
+
 def codes() -> Mapping[str, type[SdkitError]]:
     """Every code that an imported module defines, with its class."""
     return _by_code
@@ -225,7 +229,7 @@ def from_wire(kind: str, code: str, message: str, fields: Mapping[str, object]) 
     kind becomes `Indeterminate`, the answer that assumes least.
     """
     cls = _by_code.get(code)
-    if cls is None or cls.kind != kind:
+    if cls is None or cls.kind != kind or issubclass(cls, _STEERING):
         cls = _KINDS.get(kind, Indeterminate)
     facts = {str(name): value for name, value in fields.items()}
     try:

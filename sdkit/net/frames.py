@@ -55,7 +55,6 @@ BUFFER_BYTES: Final = 256 * 1024  # of a connection that fills the smaller ones
 CAREFUL_BYTES: Final = 1024
 ELEMENTS_MAX: Final = 1 << 17  # of all lists and maps of one message, keys counted too
 DEPTH_MAX: Final = 1024  # compiled into msgpack; frames nested deeper are refused
-SENT_DEPTH_MAX: Final = 500  # its packer's, less what a message puts around a value
 HEADER: Final = struct.Struct(">I")
 
 # Two, because packing what is not simple may run other people's code (a dictionary of a
@@ -72,7 +71,7 @@ def unsendable(error: Exception) -> InvalidArgument:
     """What to raise when packing a message has failed with ``error``."""
     return InvalidArgument(
         f"a value cannot be sent: {_reason(error)}; use None, bool, int (64 bits), float, str, "
-        f"bytes, and lists and maps of them, nested at most {SENT_DEPTH_MAX} deep, with no list or "
+        f"bytes, and lists and maps of them, nested at most {DEPTH_MAX - 2} deep, with no list or "
         "map as a key"
     )
 

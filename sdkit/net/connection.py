@@ -27,6 +27,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from asyncio import _get_running_loop as running_loop
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -163,6 +164,13 @@ class Connection(Calling, asyncio.BufferedProtocol):
         self._session.goodbye()
         self._reason = "it was closed at this side"
         self._close_transport()
+
+    def drop(self) -> None:
+        """`begin_close`, from whatever thread an owner happens to be collected in."""
+        if running_loop() is self._loop:
+            self.begin_close()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.begin_close)
 
     async def discard(self) -> None:
         """Like `close`, also for a connection that was perhaps never made."""

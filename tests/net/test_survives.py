@@ -74,10 +74,13 @@ def test_a_connection_used_in_another_thread_says_so_and_goes_on() -> None:
         async with connected({"forever": forever}) as (_, connection):
             stream = connection.stream("forever")
             await anext(stream)
-            thread = lambda: in_a_thread(lambda: refused(connection, stream))  # noqa: E731
-            assert await asyncio.get_running_loop().run_in_executor(None, thread) == 6
+
+            def elsewhere() -> object:
+                return in_a_thread(lambda: refused(connection, stream))
+
+            assert await asyncio.get_running_loop().run_in_executor(None, elsewhere) == 6
             connection.start("echo", 0)  # also in a turn that has read the clock already
-            assert thread() == 6
+            assert elsewhere() == 6
             assert await connection.call("echo", 1) == 1
             assert await anext(stream) == 1
 
@@ -194,10 +197,11 @@ def test_a_connection_that_was_closed_and_dropped_is_freed_without_the_collector
                 await connection.close()
                 with pytest.raises(NotConnected):
                     await connection.call("echo", 1)
-                gone = [weakref.ref(connection), weakref.ref(connection._session)]
+                gone: list[weakref.ref[Any]] = [weakref.ref(connection)]
+                gone.append(weakref.ref(connection._session))
                 del connection, stream
                 await asyncio.sleep(0.1)
-                assert [each() for each in gone] == [None, None]
+                assert all(each() is None for each in gone)
 
     run(main())
 
@@ -231,13 +235,14 @@ def test_so_is_a_connection_that_the_peer_broke_off() -> None:
             with without_collector():
                 connection = await connect(*server.address)
                 (other,) = server.connections.values()
-                gone = [weakref.ref(connection), weakref.ref(other)]
+                gone: list[weakref.ref[Any]] = [weakref.ref(connection)]
+                gone.append(weakref.ref(other))
                 assert connection._transport is not None
                 connection._transport.write(b"nonsense")
                 await connection.wait_closed()
                 del connection, other
                 await asyncio.sleep(0.1)
-                assert [each() for each in gone] == [None, None]
+                assert all(each() is None for each in gone)
 
     run(main())
 

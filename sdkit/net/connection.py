@@ -32,8 +32,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
-from sdkit.arguments import check_function
-from sdkit.errors import ConnectionLost, InternalError, SdkitError
+from sdkit.arguments import check_function, shown
+from sdkit.errors import ConnectionLost, InternalError, InvalidArgument, SdkitError
 from sdkit.net.deadlines import NEVER_NS
 from sdkit.net.handlers import Method
 from sdkit.net.limits import SECOND_NS
@@ -181,7 +181,14 @@ class Connection(Calling, asyncio.BufferedProtocol):
             self._release()
 
     async def wait_closed(self) -> None:
-        """Return when the connection has ended and the last of its handlers too."""
+        """Return when the connection has ended and the last of its handlers too.
+
+        Raises:
+            InvalidState: it has not, and belongs to another event loop.
+        """
+        if self.closed.done():
+            return
+        self.check_loop()
         await asyncio.shield(self.closed)
 
     async def see_off(self) -> None:
@@ -194,7 +201,13 @@ class Connection(Calling, asyncio.BufferedProtocol):
         self.begin_close()
 
     def refuse(self, error: SdkitError) -> None:
-        """End the connection and tell the peer why."""
+        """End the connection and tell the peer why.
+
+        Raises:
+            InvalidArgument: ``error`` is none of ours.
+        """
+        if not isinstance(error, SdkitError):
+            raise InvalidArgument(f"error is {shown(error)}; it must be an SdkitError")
         self._on_broken(self._session.break_off(error))
 
     async def __aenter__(self) -> Self:

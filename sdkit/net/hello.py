@@ -13,19 +13,32 @@ Both then speak the highest version that both know (here 2).
 
 Why it looks like this
     * A nonce from each side makes every proof new: a recorded one is worthless,
-      whichever side was the one recorded.
+      whichever side was the one recorded. That holds as long as no nonce can be
+      foretold: whoever knows a server's next one has a client prove it today, and
+      comes with that proof tomorrow. So nonces are secrets of the host
+      (`Host.secret`), never of the generator that draws jitter: 78 nonces of that
+      would tell all the rest.
     * The labels "client" and "server" differ, so that a proof cannot be sent
       back to the one who made it; equal nonces are refused for the same reason.
     * The version ranges are part of what is signed: whoever in the middle cuts
       the range down to an old version breaks the proofs.
     * The caller proves first: a stranger who connects gets nothing computed
-      with the secret that he could guess against at home.
+      with the secret.
     * Both prove, so a client does not talk to an impostor either. A side that
       has a secret refuses a peer that has none.
 
-What it does not do: hide or protect what is said later. Somebody who can
-rewrite packets can wait for the proofs and take the connection over. Against
-that there is TLS; the secret then says who may come in.
+What it does not do
+    * *Protect a secret that can be guessed.* An impostor that a client connects
+      to, and anybody who can read the packets, gets that client's proof and may
+      try words against it at home, a billion a second. No word survives that; 32
+      random bytes do (``openssl rand -hex 32``).
+    * *Hide or protect what is said later.* Somebody who can rewrite packets can
+      wait for the proofs and take the connection over.
+    * *Stop somebody in the middle* who passes both proofs on: he is not told the
+      secret, and reads everything.
+
+Against all three there is TLS: a client then connects to nobody else, and the
+secret says who may come in.
 
 The exchange is the challenge and response of SCRAM (RFC 5802) and CRAM-MD5
 (RFC 2195), without their passwords: a secret here is a key, long and random.
@@ -63,7 +76,7 @@ class Hello:
     """What one side says of itself.
 
     Args:
-        nonce: ``NONCE_BYTES`` bytes never used before.
+        nonce: ``NONCE_BYTES`` bytes that an attacker cannot foretell.
         proves: it has a secret, and asks the peer to have the same.
         frame_bytes_max: the longest message that it accepts.
         name: what it is called in traces and error messages.

@@ -118,7 +118,7 @@ class Session(Generic[W]):
         side: who made the connection.
         limits: what the peer is allowed.
         name: what this side calls itself.
-        nonce: 32 bytes never used before.
+        nonce: 32 bytes that an attacker cannot foretell.
         secret: the shared secret, or None.
         now_ns: the time, monotonic.
     """

@@ -33,7 +33,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from sdkit import host as hosts
-from sdkit.arguments import check_between
+from sdkit.arguments import check_between, shown
 from sdkit.errors import InvalidArgument, InvalidState, Overloaded
 from sdkit.host import Host, check_host
 from sdkit.net import deadlines
@@ -97,6 +97,8 @@ class ServerConfig(Limits):
         if self.host == "":
             raise InvalidArgument("host is empty; use 127.0.0.1, or 0.0.0.0 for every interface")
         check_name("host", self.host)
+        if not isinstance(self.count_events, bool):
+            raise InvalidArgument(f"count_events is {shown(self.count_events)}; True or False")
         check_secret(self.secret)
         check_tls(self.ssl, None, "server")
         if self.secret is not None and len(self.secret) < 8:
@@ -213,8 +215,9 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._listener is not None:
-            self._listener.check_loop()
+        if self._listener is None:
+            raise InvalidState("the server does not run; it was left already, or never entered")
+        self._listener.check_loop()
         with hosts.running_on(self.host):
             try:
                 await self._stop_serving()

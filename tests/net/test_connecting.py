@@ -74,6 +74,7 @@ def test_a_client_of_a_store_refuses_the_same(wrong: dict[str, Any], said: str) 
         ({"host": 5}, "^host is "),
         ({"secret": 12345678}, "^secret is of type int"),
         ({"ssl": "cert.pem"}, "^ssl is "),
+        ({"count_events": "yes"}, "^count_events is "),
         ({"ssl": ssl.create_default_context()}, "for the other side"),
     ],
 )
@@ -98,6 +99,8 @@ def test_a_callback_that_is_none_is_refused_when_it_is_given() -> None:
             for wrong in (None, 7, late, late()):
                 with pytest.raises(InvalidArgument, match=r"^callback is "):
                     connection.on_close(wrong)  # type: ignore[arg-type]
+            with pytest.raises(InvalidArgument, match=r"^error is "):
+                connection.refuse("go away")  # type: ignore[arg-type]
 
     run(main())
 

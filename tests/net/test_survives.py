@@ -41,7 +41,8 @@ async def uses(connection: Connection, stream: Stream) -> list[Coroutine[Any, An
     async def read() -> object:
         return await anext(stream)
 
-    return [connection.call("echo", 1), start(), notify(), new_stream(), read(), connection.close()]
+    ends = [connection.close(), connection.wait_closed()]
+    return [connection.call("echo", 1), start(), notify(), new_stream(), read(), *ends]
 
 
 async def refused(connection: Connection, stream: Stream) -> int:
@@ -78,9 +79,9 @@ def test_a_connection_used_in_another_thread_says_so_and_goes_on() -> None:
             def elsewhere() -> object:
                 return in_a_thread(lambda: refused(connection, stream))
 
-            assert await asyncio.get_running_loop().run_in_executor(None, elsewhere) == 6
+            assert await asyncio.get_running_loop().run_in_executor(None, elsewhere) == 7
             connection.start("echo", 0)  # also in a turn that has read the clock already
-            assert elsewhere() == 6
+            assert elsewhere() == 7
             assert await connection.call("echo", 1) == 1
             assert await anext(stream) == 1
 
@@ -100,7 +101,7 @@ def test_a_connection_used_in_a_second_loop_says_so() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # that loop was left in disorder
         asyncio.run(first())
-        assert asyncio.run(refused(*kept)) == 6
+        assert asyncio.run(refused(*kept)) == 7
         kept.clear()
         gc.collect()
 
@@ -169,6 +170,21 @@ def test_a_server_left_in_another_loop_says_so() -> None:
     asyncio.run(leave())
     first.run_until_complete(server.__aexit__(None, None, None))
     first.close()
+
+
+def test_a_server_that_does_not_run_cannot_be_left() -> None:
+    server = Server()
+
+    async def main() -> None:
+        with pytest.raises(InvalidState, match="does not run"):
+            await server.__aexit__(None, None, None)
+        async with server:
+            with pytest.raises(InvalidState, match="runs already"):
+                await server.__aenter__()
+        with pytest.raises(InvalidState, match="does not run"):
+            await server.__aexit__(None, None, None)
+
+    run(main())
 
 
 # ------------------------------------------------------------- the garbage collector

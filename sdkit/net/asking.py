@@ -97,7 +97,7 @@ class Asking(Generic[W]):
         """
         if self.refusal is not None:
             raise self.refusal()
-        if not isinstance(method, str):
+        if type(method) is not str and not isinstance(method, str):
             raise InvalidArgument(f"method is {value_shown(method)}; it must be a name, as text")
         is_simple = True
         for value in arguments:  # a loop: half of what one call of issuperset(map(...)) takes

@@ -9,7 +9,6 @@ allowed, too.
 from __future__ import annotations
 
 import asyncio
-import errno
 import inspect
 import json
 import logging
@@ -92,6 +91,8 @@ def _parameter(name: str, annotation: object, default: object) -> inspect.Parame
 _SAID: Final = {
     "store.recovering": "recovering: {done:,} of {total:,} {of}",
     "server.refuse": "refused a connection of {peer}: there are {limit} already",
+    "server.exhausted": "no file descriptor is left for new connections; those that are open go "
+    "on (ulimit -n): {reason}",
     "server.cut": "the grace time is over: {calls} calls are cut off",
     "rpc.break": "ended the connection of {peer}: {reason}",
     "rpc.overloaded": "refused {method} to {peer}: {limit} of its calls are under way",
@@ -119,22 +120,6 @@ class _Announcer:
         if now - self._said_at.get(record.name, -QUIET_S) >= QUIET_S:
             self._said_at[record.name] = now
             self.say(record.name, _SAID[record.name].format(**record.fields))
-
-    def hear_of_trouble(self, loop: asyncio.AbstractEventLoop, trouble: dict[str, object]) -> None:
-        """What the event loop can tell nobody else.
-
-        It waits a second when there is no descriptor for a connection, and serves
-        the others; but it would log up to sixty-four tracebacks each time.
-        """
-        error = trouble.get("exception")
-        if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
-            loop.default_exception_handler(trouble)
-            return
-        now = time.monotonic()
-        if now - self._said_at.get("descriptors", -QUIET_S) >= QUIET_S:
-            self._said_at["descriptors"] = now
-            text = "no file descriptor is left for new connections; those that are open go on"
-            self.say("descriptors", f"{text} (ulimit -n)")
 
     def say(self, event: str, text: str, **facts: object) -> None:
         line = f"{self._room}: {text}"
@@ -188,7 +173,6 @@ async def _serve(
     stop_at_eof: bool,
 ) -> None:
     stop = _Stop(at_eof=stop_at_eof)
-    asyncio.get_running_loop().set_exception_handler(announcer.hear_of_trouble)
     began = time.perf_counter()
     async with room.server(host, config) as server:
         recovery_ms = (time.perf_counter() - began) * 1e3

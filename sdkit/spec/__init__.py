@@ -10,6 +10,7 @@ Read in this order
     breaker             when it opens, whom it lets in, and what it does not count
     breaker_calls       the callers and callees of that specification
     breaker_places      no place of a bulkhead is lost, no retry unpaid
+    oddities            anything at all that a function may be given, return or raise
     rpc                 calls over a connection, whatever carries them
     disk                files that tell the truth about what survives a power cut
     journal             a list that survives being closed

@@ -29,12 +29,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl as tls
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
 from sdkit import host as hosts
+from sdkit.arguments import check_between
 from sdkit.errors import (
     Aborted,
     Closed,
@@ -46,6 +48,9 @@ from sdkit.errors import (
     Unavailable,
 )
 from sdkit.net import Connection, Limits, connect
+from sdkit.net.addresses import check_address, check_tls
+from sdkit.net.hello import check_secret
+from sdkit.net.limits import TIMEOUT_S_MAX
 from sdkit.store import interface
 from sdkit.store.interface import Isolation, TransactionInfo, VersionInfo
 from sdkit.store.isolation import level_of
@@ -75,6 +80,12 @@ class StoreClient:
             as the server allows. A statement that is late ends its transaction.
         connect_timeout_s: for making a connection, handshakes included.
         limits: what the server is allowed.
+
+    It belongs to the event loop in which it is used first. One that is dropped
+    while it is connected warns (`ResourceWarning`) and ends its connection.
+
+    Raises:
+        InvalidArgument: an argument is of the wrong kind or out of range; it is named.
     """
 
     connection_type: type[Connection] = Connection
@@ -91,12 +102,19 @@ class StoreClient:
         connect_timeout_s: float = 10.0,
         limits: Limits | None = None,
     ) -> None:
+        check_address(host, port)
+        check_secret(secret)
+        check_tls(ssl, server_hostname, "client")
+        if timeout_s is not None:
+            check_between("timeout_s", timeout_s, 0.001, TIMEOUT_S_MAX)
+        check_between("connect_timeout_s", connect_timeout_s, 0.001, TIMEOUT_S_MAX)
         self.timeout_s: Final = timeout_s
         self._host, self._port = host, port
         self._secret, self._ssl, self._server_hostname = secret, ssl, server_hostname
         self._connect_timeout_s, self._limits = connect_timeout_s, limits
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the first use
         self._closed = False
         self._numbers = itertools.count(1)
 
@@ -106,8 +124,10 @@ class StoreClient:
         Raises:
             NotConnected, AuthenticationFailed, VersionMismatch, Overloaded: see `rpc.connect`.
             Closed: this client has been closed.
+            InvalidState: this client belongs to another event loop.
         """
         connection = self._connection
+        self._check_loop()
         if connection is not None and connection.is_open:
             return connection
         async with self._connecting:  # many may miss it at once; one makes the next
@@ -130,10 +150,35 @@ class StoreClient:
 
     async def close(self) -> None:
         """End the connection; the server aborts what is open on it. Safe to call twice."""
+        self._check_loop()
         self._closed = True
         async with self._connecting:
             if self._connection is not None:
                 await self._connection.close()
+
+    def _check_loop(self) -> None:
+        """Refuse another event loop, where no answer of the first would arrive."""
+        running = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = running
+        elif self._loop is not running:
+            raise InvalidState(
+                "this StoreClient was first used in another event loop; make one in each "
+                "asyncio.run, and close it there"
+            )
+
+    def __del__(self) -> None:
+        connection = getattr(self, "_connection", None)  # None also if __init__ refused
+        if connection is None or not connection.is_open:
+            return
+        warnings.warn(
+            f"a StoreClient of {self._host}:{self._port} was dropped while it was connected; "
+            "close it, or use `async with`",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+        connection.drop()
 
     async def __aenter__(self) -> Self:
         await self.connect()

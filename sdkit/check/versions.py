@@ -205,8 +205,8 @@ class Observed:
 
     def _take_value(self, number: int, access: Access, value: Hashable) -> None:
         """Put the read to its write, if that has installed a version."""
-        if value is None:
-            self._see(number, access, UNBORN)
+        if value is None or (value == () and access.key not in self.versions):
+            self._see(number, access, UNBORN)  # a list that nobody appends to is empty
             return
         write = self._writes.get((access.key, value))
         if write is None:

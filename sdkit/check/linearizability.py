@@ -36,19 +36,22 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from sdkit.arguments import check_between
 from sdkit.check.explain import explain_order
 from sdkit.check.history import History, Operation
 from sdkit.check.lines import shown
-from sdkit.check.model import Model
+from sdkit.check.model import Model, check_model
 from sdkit.check.page import order_page
 from sdkit.check.search import Search
 from sdkit.check.smallest import Counterexample, counterexample
-from sdkit.errors import InvalidArgument
 from sdkit.host import current
 
 Result = Literal["linearizable", "not linearizable", "undecided"]
 
 STEPS: Final = 2_000_000  # half a minute and half a GB at the most
+STEPS_MAX: Final = 2**62
+SECONDS_MIN: Final = 1e-9
+SECONDS_MAX: Final = 1e9
 TURN_STEPS: Final = 5_000
 SECOND_NS: Final = 1_000_000_000
 
@@ -110,12 +113,13 @@ def check(
 
     Raises:
         MalformedHistory: a call that the model does not know, or cannot have been answered.
-        InvalidArgument: a budget below 1 step, or of no time.
+        InvalidArgument: a budget below 1 step, or of no time; or ``model`` is none.
     """
-    if steps is not None and steps < 1:
-        raise InvalidArgument(f"steps is {steps}; it must be at least 1, or None for no bound")
-    if seconds is not None and not seconds > 0:
-        raise InvalidArgument(f"seconds is {seconds}; it must be above 0, or None for no bound")
+    check_model(model)
+    if steps is not None:
+        check_between("steps", steps, 1, STEPS_MAX)
+    if seconds is not None:
+        check_between("seconds", seconds, SECONDS_MIN, SECONDS_MAX)
     operations = _that_count(history, model)
     parts = model.parts(operations)
     budget = _Budget(steps, seconds)

@@ -66,6 +66,7 @@ class Observed:
         self._accesses = [each.accesses() for each in self.transactions]
         self._writes: dict[tuple[Hashable, Hashable], Write] = {}
         self._lists: set[Hashable] = set()
+        self._registers: set[Hashable] = set()
         self._longest: dict[Hashable, tuple[tuple[Hashable, ...], int]] = {}
         self._check_ids()
         for number, accesses in enumerate(self._accesses):
@@ -121,8 +122,9 @@ class Observed:
             self._writes[access.key, access.value] = write
             if access.kind is Kind.APPEND:
                 self._lists.add(access.key)
-        for access in accesses:
-            if access.kind is Kind.WRITE and access.key in self._lists:
+            else:
+                self._registers.add(access.key)
+            if access.key in self._lists and access.key in self._registers:
                 raise MalformedHistory(
                     f"key {shown(access.key)} is written and appended to; it must be one of them",
                     line=each.line,

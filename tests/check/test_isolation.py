@@ -324,6 +324,23 @@ def test_the_ladder_forbids_on_each_rung_what_it_forbids_below() -> None:
             2,
             "at position 4; positions must differ",
         ),
+        (
+            ['{"id": 1, "writes": [["x", 1]]}', '{"id": 2, "appends": [["x", 2]]}'],
+            2,
+            'key "x" is written and appended to; it must be one of them',
+        ),
+        (
+            ['{"id": 1, "appends": [["x", 1]]}', '{"id": 2, "writes": [["x", 2]]}'],
+            2,
+            'key "x" is written and appended to; it must be one of them',
+        ),
+        (['{"id": 1, "appends": [["x", 1]], "writes": [["x", 2]]}'], 1, "written and appended"),
+        (
+            ['{"id": 1}', '{"id": 2, "reads": [["x", 1]], "reads": []}'],
+            2,
+            'the name "reads" is there twice in one object',
+        ),
+        (['{"id": 1, "reads": [["x", {"a": 1, "a": 1}]]}'], 1, 'the name "a" is there twice'),
         (['{"id": 1, "status": "aborted", "position": 1}'], 1, "is aborted and has position 1"),
         (['{"id": 1, "writes": [["x", null]]}'], 1, "let a value of its own stand for 'deleted'"),
         (['{"id": 1, "writes": [["x"]]}'], 1, "expected [key, value]"),

@@ -34,9 +34,10 @@ import contextvars
 import gc
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
+from types import FrameType
 from typing import Any, Final, Generic, TypeVar
 
 from sdkit.errors import InvalidArgument, InvalidState
@@ -244,7 +245,9 @@ def simulate(
         )
 
     with _garbage_by_turns():
-        return _simulate(play, make, Digest(keep=record), seed=seed)
+        run = _simulate(play, make, Digest(keep=record), seed=seed)
+        _let_go(run.error)  # again: the frame of `_simulate`, which holds the world, is left by now
+        return run
 
 
 def _simulate(
@@ -291,14 +294,24 @@ def _simulate(
 
 
 def _let_go(*errors: BaseException | None) -> None:
-    """Empty the frames that errors hold, and those that they came from: sockets are in them."""
+    """Empty the frames that errors hold, and those that they came from: sockets are in them.
+
+    The callers of those frames, too: from Python 3.12 on a coroutine's frame keeps the loop's,
+    and so all of the world, for as long as somebody looks at the error.
+    """
     left, seen = list(errors), set[int]()
     while left:
         error = left.pop()
         if error is None or id(error) in seen:
             continue
         seen.add(id(error))
-        traceback.clear_frames(error.__traceback__)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            caller: FrameType | None = frame
+            while caller is not None and id(caller) not in seen:
+                seen.add(id(caller))
+                with suppress(RuntimeError):  # it is being executed: ours, or whoever called us
+                    caller.clear()
+                caller = caller.f_back
         left += [error.__cause__, error.__context__]
         if isinstance(error, BaseExceptionGroup):
             left += error.exceptions

@@ -8,6 +8,7 @@ import pickle
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
@@ -226,6 +227,23 @@ def test_ctrl_c_is_not_an_error_of_the_run() -> None:
     with pytest.raises(KeyboardInterrupt):
         simulate(play)
     assert gc.isenabled()
+
+
+def test_the_error_of_a_run_keeps_nothing_of_its_world() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(1)
+        raise OSError("no")
+
+    async def play(world: World) -> None:
+        worlds.append(weakref.ref(world))
+        world.machine("other").boot(for_ever)
+        world.machine("db").boot(fails)
+        await asyncio.sleep(100)
+
+    worlds: list[weakref.ref[World]] = []
+    run = simulate(play)
+    assert isinstance(run.error, MachineFailed)
+    assert worlds[0]() is None, "its sockets would complain of their end, in whoever comes next"
 
 
 def test_a_run_goes_to_another_process() -> None:

@@ -9,7 +9,7 @@
         shop.boot(order)
         return await shop.ended
 
-    run = simulate(play, seed=7)
+    run = simulate(play, seed=7)        # raises what went wrong, if anything
     run.value, run.digest
 
 The play is the world's own code: it directs, it is on no machine, and nothing
@@ -50,7 +50,7 @@ from sdkit.sim.host import SimulatedHost
 from sdkit.sim.interception import intercepted
 from sdkit.sim.life import Life, current_life
 from sdkit.sim.links import Latency
-from sdkit.sim.loop import BUFFER_BYTES, LATENCY_S, VirtualTimeLoop
+from sdkit.sim.loop import BUFFER_BYTES, LATENCY_S, VirtualTimeLoop, check_options
 from sdkit.sim.machine import Machine
 from sdkit.sim.network import Network
 from sdkit.trace import Record, listening
@@ -221,6 +221,7 @@ def simulate(
     lateness_s: float = LATENESS_S,
     buffer_bytes: int = BUFFER_BYTES,
     record: bool = False,
+    may_fail: bool = False,
 ) -> Run[T]:
     """Let a play happen in a world of its own, in virtual time.
 
@@ -229,11 +230,13 @@ def simulate(
         seed: of everything that is drawn.
         latency_s, names, lateness_s, buffer_bytes: as for `sdkit.sim.loop.run`.
         record: keep everything that happened, in `Run.recorded`.
+        may_fail: return a run that failed, with its `Run.error`, instead of raising that.
 
-    Returns:
-        the result or the error, and the digest; errors are not raised here, but
-        by `Run.value`. ``KeyboardInterrupt`` is.
+    Raises (besides what went wrong first, in the play or on a machine):
+        InvalidArgument: a latency, lateness or buffer that cannot be.
     """
+
+    check_options(latency_s, lateness_s, buffer_bytes)
 
     def make() -> VirtualTimeLoop:
         return VirtualTimeLoop(
@@ -247,7 +250,12 @@ def simulate(
     with _garbage_by_turns():
         run = _simulate(play, make, Digest(keep=record), seed=seed)
         _let_go(run.error)  # again: the frame of `_simulate`, which holds the world, is left by now
+    if run.error is None or may_fail:
         return run
+    try:
+        raise run.error
+    finally:
+        del run  # the error would hold this frame, and the frame the error
 
 
 def _simulate(

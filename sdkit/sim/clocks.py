@@ -97,7 +97,8 @@ class Clock:
 def _rate(drift: float) -> float:
     if not -1.0 < drift < DRIFT_MAX:
         raise InvalidArgument(
-            f"drift is {drift}; it must be above -1, where a clock stands still, and below {DRIFT_MAX}"
+            f"drift is {drift}; it must be above -1, where a clock stands still, and below "
+            f"{DRIFT_MAX:g}"
         )
     return 1.0 + drift
 

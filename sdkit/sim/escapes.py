@@ -77,11 +77,16 @@ Replacement = tuple[object, str, Function, Function]  # owner, name, the real on
 class Simulation:
     """What the running thread simulates, as far as libraries may ask for it."""
 
-    def __init__(self, network: Network, *, seed: int | str) -> None:
+    def __init__(self, network: Network, *, seed: int | str, answers_all: bool) -> None:
         self.network: Final = network
         self.seed: Final = seed
+        self.answers_all: Final = answers_all
         self._right = Clock()
         self._streams: dict[Life | None, Random] = {}
+
+    def refuses(self, frame: FrameType) -> bool:
+        """Is this code that should ask its host for the time, and for random numbers?"""
+        return asks_for_us(frame, of_sdkit=self.answers_all)
 
     def wall_ns(self) -> int:
         """What the wall clock of the machine shows whose code this is."""
@@ -254,7 +259,7 @@ def _clocks(running: Running) -> Iterator[Replacement]:
             simulation = running()
             if simulation is None:
                 return real()  # type: ignore[no-any-return]
-            if asks_for_us(asker(1)):
+            if simulation.refuses(asker(1)):
                 raise refusal(f"time.{real.__name__}()", remedy, depth=1)
             return virtual(simulation)
 
@@ -294,7 +299,7 @@ def _of_a_clock(running: Running, real: Function, unit: float) -> Function:
         if simulation is None:
             return real(clock)  # type: ignore[no-any-return]
         is_wall = clock in _WALL_CLOCKS
-        if asks_for_us(asker(1)):
+        if simulation.refuses(asker(1)):
             remedy = _USE_THE_WALL_CLOCK if is_wall else _USE_THE_CLOCK
             raise refusal(f"time.{real.__name__}({clock})", remedy, depth=1)
         ns = simulation.wall_ns() if is_wall else _monotonic_ns(simulation)
@@ -315,7 +320,7 @@ def _of_an_instant(running: Running, real: Function, remedy: str) -> Function:
     def tell(seconds: float | None = None, /) -> Any:
         simulation = running()
         if simulation is not None and seconds is None:
-            if asks_for_us(asker(1)):
+            if simulation.refuses(asker(1)):
                 raise refusal(f"time.{real.__name__}()", remedy, depth=1)
             seconds = simulation.wall_ns() / 1e9
         return real(seconds)
@@ -353,7 +358,7 @@ def _randomness(running: Running) -> Iterator[Replacement]:
         simulation = running()
         if simulation is None:
             return None
-        if asks_for_us(asker(2)):
+        if simulation.refuses(asker(2)):
             raise refusal(call, _USE_THE_RANDOM, depth=2)
         return simulation.random()
 

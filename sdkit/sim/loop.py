@@ -93,6 +93,7 @@ def run(
     seed: int | str = 0,
     lateness_s: float = 0.0,
     buffer_bytes: int = BUFFER_BYTES,
+    answers_all: bool = False,
 ) -> T:
     """Run ``main`` to its end in virtual time, which starts at zero, on a simulated network.
 
@@ -106,6 +107,8 @@ def run(
         lateness_s: how late a timer may be at most.
         buffer_bytes: how much a connection holds in one direction before the
             sender has to wait.
+        answers_all: tell the time, and give seeded random numbers, not to libraries only but to
+            your own code too, which has no host to ask (`sdkit.sim.escapes`).
 
     Raises:
         Deadlock, Livelock: with a report of who waits where.
@@ -127,7 +130,7 @@ def run(
         runner = asyncio.Runner(loop_factory=make)
         loop = runner.get_loop()  # opens a real socket pair, so it comes before the interception
         assert isinstance(loop, VirtualTimeLoop)
-        with intercepted(loop.network, seed=seed), runner:
+        with intercepted(loop.network, seed=seed, answers_all=answers_all), runner:
             return runner.run(main)
 
 

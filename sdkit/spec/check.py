@@ -28,6 +28,7 @@ from sdkit.check.levels import LEVELS
 from sdkit.check.lines import Flag
 from sdkit.check.transactions import Transaction
 from sdkit.spec import check_oracle as oracle
+from sdkit.spec.running import finished
 
 CALLS_MAX: Final = 6
 CHANGED: Final = 0.6
@@ -147,7 +148,11 @@ def _change(model: str, operations: list[Operation], rng: Random, *, unique: boo
         wrong.result = rng.choice(values)
 
 
-def calls(decide: Decide) -> type[unittest.TestCase]:
+def calls(
+    decide: Decide,
+    *,
+    without: Collection[str] = (),
+) -> type[unittest.TestCase]:
     """Build the test case for one checker of linearizability.
 
     Args:
@@ -225,7 +230,7 @@ def calls(decide: Decide) -> type[unittest.TestCase]:
             ]
             assert decide("register", operations) == "linearizable"
 
-    return CallsSpec
+    return finished(CallsSpec, without)
 
 
 def _call(
@@ -307,7 +312,11 @@ def entangled_transactions(rng: Random, *, unknown: bool) -> list[Transaction]:
     return history
 
 
-def transactions(judge: Judge) -> type[unittest.TestCase]:
+def transactions(
+    judge: Judge,
+    *,
+    without: Collection[str] = (),
+) -> type[unittest.TestCase]:
     """Build the test case for one checker of isolation.
 
     Args:
@@ -397,7 +406,7 @@ def transactions(judge: Judge) -> type[unittest.TestCase]:
             )
             assert (set(names), complete) == ({"G-nonadjacent", "G2-item"}, True)
 
-    return TransactionsSpec
+    return finished(TransactionsSpec, without)
 
 
 def _lowest(names: Collection[str]) -> int:

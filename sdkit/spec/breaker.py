@@ -46,10 +46,7 @@ outcomes = st.lists(st.booleans(), max_size=40)
 
 
 def breaker(
-    make: Make,
-    *,
-    refused: type[Exception],
-    without: Collection[str] = (),
+    make: Make, *, refused: type[Exception], without: Collection[str] = ()
 ) -> type[unittest.TestCase]:
     """Build the test case for one kind of breaker."""
 

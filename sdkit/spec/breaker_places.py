@@ -31,9 +31,7 @@ class Budget(Protocol):
 
 
 def retry_budget(
-    make: Callable[[int, int], Budget],
-    *,
-    without: Collection[str] = (),
+    make: Callable[[int, int], Budget], *, without: Collection[str] = ()
 ) -> type[unittest.TestCase]:
     """Build the test case for a retry budget.
 

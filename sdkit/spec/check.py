@@ -148,11 +148,7 @@ def _change(model: str, operations: list[Operation], rng: Random, *, unique: boo
         wrong.result = rng.choice(values)
 
 
-def calls(
-    decide: Decide,
-    *,
-    without: Collection[str] = (),
-) -> type[unittest.TestCase]:
+def calls(decide: Decide, *, without: Collection[str] = ()) -> type[unittest.TestCase]:
     """Build the test case for one checker of linearizability.
 
     Args:
@@ -312,11 +308,7 @@ def entangled_transactions(rng: Random, *, unknown: bool) -> list[Transaction]:
     return history
 
 
-def transactions(
-    judge: Judge,
-    *,
-    without: Collection[str] = (),
-) -> type[unittest.TestCase]:
+def transactions(judge: Judge, *, without: Collection[str] = ()) -> type[unittest.TestCase]:
     """Build the test case for one checker of isolation.
 
     Args:

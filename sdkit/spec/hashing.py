@@ -72,10 +72,7 @@ def owners(subject: Placement) -> dict[str, str]:
 
 
 def placement(
-    make: Make,
-    promises: Promises = Promises(),
-    *,
-    without: Collection[str] = (),
+    make: Make, promises: Promises = Promises(), *, without: Collection[str] = ()
 ) -> type[unittest.TestCase]:
     """Build the test case for one implementation.
 
@@ -262,9 +259,7 @@ steps = st.lists(
 
 
 def bounded(
-    make: Callable[[Mapping[str, float], float], B],
-    *,
-    without: Collection[str] = (),
+    make: Callable[[Mapping[str, float], float], B], *, without: Collection[str] = ()
 ) -> type[unittest.TestCase]:
     """Build the test case for a ring with bounded load.
 

@@ -113,10 +113,7 @@ DELAYS = st.sampled_from([0.0, 0.0, 0.1, 0.5, 2.0])
 
 
 def rpc(
-    make: Make,
-    *,
-    loop: str = "simulated",
-    without: Collection[str] = (),
+    make: Make, *, loop: str = "simulated", without: Collection[str] = ()
 ) -> type[unittest.TestCase]:
     """Build the test case for one implementation.
 

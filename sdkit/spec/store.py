@@ -116,10 +116,7 @@ nested = program(savepoints | savepoints | puts | puts | deletes | reads)
 
 
 def one_session(
-    make: Make,
-    *,
-    loop: Loop = "simulated",
-    without: Collection[str] = (),
+    make: Make, *, loop: Loop = "simulated", without: Collection[str] = ()
 ) -> type[unittest.TestCase]:
     """Build the test case for transactions that run one after another.
 

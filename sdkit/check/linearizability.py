@@ -36,10 +36,10 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from sdkit.arguments import check_between
+from sdkit.arguments import check_between, check_one_of
 from sdkit.check.explain import explain_order
 from sdkit.check.history import History, Operation
-from sdkit.check.lines import shown
+from sdkit.check.lines import MalformedHistory, shown
 from sdkit.check.model import Model, check_model
 from sdkit.check.page import order_page
 from sdkit.check.search import Search
@@ -53,6 +53,7 @@ STEPS_MAX: Final = 2**62
 SECONDS_MIN: Final = 1e-9
 SECONDS_MAX: Final = 1e9
 TURN_STEPS: Final = 5_000
+OUTCOMES: Final = ("ok", "fail", "info")
 SECOND_NS: Final = 1_000_000_000
 
 
@@ -151,6 +152,13 @@ def _that_count(history: History | Iterable[Operation], model: Model) -> list[Op
     found = history.operations if isinstance(history, History) else history
     kept = []
     for each in sorted(found, key=lambda operation: operation.start):
+        check_one_of("outcome", each.outcome, OUTCOMES)
+        if each.outcome == "ok" and (each.end is None or each.end < each.start):
+            raise MalformedHistory(
+                f"{each.op} of process {each.process} is ok, began at {each.start} and ended at "
+                f"{each.end}; an end cannot be missing, nor come before the beginning",
+                line=each.line,
+            )
         model.check(each)
         if each.outcome == "ok" or (each.outcome == "info" and model.changes(each)):
             kept.append(each)

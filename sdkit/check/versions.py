@@ -29,9 +29,10 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sdkit.arguments import check_one_of
 from sdkit.check.lines import MalformedHistory, shown
 from sdkit.check.orders import UNBORN, Seen, Versions, put_in_order
-from sdkit.check.transactions import Access, Id, Kind, Transaction
+from sdkit.check.transactions import STATUSES, Access, Id, Kind, Transaction
 
 
 @dataclass(slots=True)
@@ -96,6 +97,13 @@ class Observed:
                 before = f", as in line {seen[each.id]}" if seen[each.id] else ""
                 raise MalformedHistory(f"id {each.id} is there twice{before}", line=each.line)
             seen[each.id] = each.line
+            check_one_of("status", each.status, STATUSES)
+            place = each.position
+            if place is not None and (isinstance(place, bool) or not isinstance(place, int)):
+                raise MalformedHistory(
+                    f"position of transaction {each.id} is {place!r}; it must be a whole number",
+                    line=each.line,
+                )
             if each.status == "aborted" and each.position is not None:
                 raise MalformedHistory(
                     f"transaction {each.id} is aborted and has position {each.position}; "

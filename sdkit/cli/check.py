@@ -70,6 +70,8 @@ def check(
         raise InvalidArgument("give --model for calls or --isolation for transactions, not both")
     if model is None and level is None:
         raise InvalidArgument("give --model NAME for calls, or --isolation LEVEL for transactions")
+    if html is not None and html.exists() and file.exists() and html.samefile(file):
+        raise InvalidArgument(f"--html is {html}, the history itself; name another file")
     if model is not None:
         status = _calls(file, model, budget, html, as_json=as_json)
     else:
@@ -92,12 +94,12 @@ def _calls(file: Path, name: str, budget: str, html: Path | None, *, as_json: bo
             seconds=seconds,
             progress=lambda done, total: say(f"{done:,} of {total:,} parts decided"),
         )
-    if html is not None:
-        html.write_text(verdict.page(file.name), encoding="utf-8")
     if as_json:
         print(json.dumps(_plain_calls(verdict)))
     else:
         print(verdict.explain())
+    if html is not None:  # last: a page that cannot be written takes no verdict away
+        html.write_text(verdict.page(file.name), encoding="utf-8")
     return STATUS[verdict.result]
 
 
@@ -108,13 +110,13 @@ def _transactions(file: Path, level: str, html: Path | None, *, as_json: bool) -
     with _naming(file), _progress() as say:
         verdict = isolation.check(history, real_time=level == "strict serializable", progress=say)
     result = verdict.result(level)
-    if html is not None:
-        html.write_text(verdict.page(file.name), encoding="utf-8")
     if as_json:
         print(json.dumps(_plain_transactions(verdict, level)))
     else:
         print(f"{level}: {result}")
         print(verdict.explain())
+    if html is not None:
+        html.write_text(verdict.page(file.name), encoding="utf-8")
     return STATUS[result]
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -295,6 +296,18 @@ def test_real_time_only_if_it_is_asked_for() -> None:
     history[1].end_ns = None
     with pytest.raises(MalformedHistory, match="transaction 2 lacks begin_ns or end_ns"):
         isolation.check(history, real_time=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"status": "comitted"}, "status is 'comitted'"),
+        ({"position": "4"}, "position of transaction 1"),
+    ],
+)
+def test_what_a_program_gives_is_held_to_the_same_as_a_file(fields: Any, what: str) -> None:
+    with pytest.raises(InvalidArgument, match=what):
+        isolation.check([T(1, [], [("x", 1)], **fields), T(2, [], [("x", 2)], position=1)])
 
 
 def test_the_ladder_forbids_on_each_rung_what_it_forbids_below() -> None:

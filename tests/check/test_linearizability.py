@@ -124,6 +124,15 @@ def test_what_is_no_model_is_refused(model: Any, what: str) -> None:
     assert what in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "end", "what"),
+    [("okay", 5, "outcome is 'okay'"), ("ok", None, "ended at None"), ("ok", 1, "began at 2")],
+)
+def test_an_operation_that_cannot_be_is_refused(outcome: Any, end: Any, what: str) -> None:
+    with pytest.raises(InvalidArgument, match=what):
+        linearizability.check([Operation(1, "read", "x", None, 1, outcome, 2, end)], Register())
+
+
 def test_an_answer_of_null_is_shown() -> None:
     for op, argument, text in (("read", None, "read: null"), ("read", 7, "read 7: null")):
         assert told(Operation(1, op, "x", argument, None, "ok", 0, 1)) == text

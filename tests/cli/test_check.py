@@ -104,6 +104,18 @@ def test_the_exit_status_is_the_verdict_on_transactions(tmp_path: Path, sdkit: R
     assert "no anomaly found" in done.stdout
 
 
+def test_a_page_that_cannot_be_written_takes_no_verdict_away(tmp_path: Path, sdkit: Run) -> None:
+    path = calls(tmp_path / "wrong.jsonl", 2)
+    done = sdkit("check", str(path), "--model", "register", "--html", str(tmp_path / "no" / "x"))
+    assert done.returncode == 2
+    assert done.stdout.startswith("not linearizable")
+    before = path.read_text()
+    done = sdkit("check", str(path), "--model", "register", "--html", str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the history itself" in done.stderr
+    assert path.read_text() == before
+
+
 CART = """
 from sdkit.check import IMPOSSIBLE, Model
 class Cart(Model):

@@ -29,6 +29,7 @@ Read in this order
     orders            the order of the writes of a key, as far as it is known
     dependencies      who must come before whom, and because of what
     cycles            questions about graphs
+    forced          what every order of the writes has in common
     anomalies         circles by their names, the smallest first
     levels            the ladder of levels, by what each forbids
     isolation         the checker: anomalies, levels, verdict

@@ -10,8 +10,9 @@ leaving out prove something about the whole:
                     open then have an unknown outcome. If it has no order, the whole
                     has none.
     what nobody     A call that changes nothing, or all calls of a value together: the
-    misses          writes that made it and the reads that saw it. If the whole has an
-                    order, it is an order still when they are struck from it.
+    misses          writes that made it and the reads that saw it. Or an acquire and its
+                    release, or the enqueue and the dequeue of a value (`Model.groups`). If
+                    the whole has an order, it is an order still when they are struck.
 
 So each step is sound, and what is left at the end is a true reason. It is small, not
 always the smallest there is: that would be another search without end.
@@ -187,6 +188,7 @@ def _until(operations: Sequence[Operation], instant: int) -> list[Operation]:
 def _groups(model: Model, operations: Sequence[Operation]) -> list[list[int]]:
     """Calls that may be struck out of any order without harm to the rest."""
     single = [[number] for number, each in enumerate(operations) if not model.changes(each)]
+    single += map(list, model.groups(operations))
     lives: dict[Hashable, list[int]] = {}
     asks = [model.asks(each) for each in operations]
     makes = [model.makes(each) for each in operations]

@@ -20,6 +20,7 @@ Read in this order
     demo_price      serializable by locking, and without waiting: what each costs
     journal         ``sdkit journal DIR``: what is in a journal, and whether it is whole
     check           ``sdkit check FILE``: could this history have happened?
+    own_model       the class that its ``--model package.module:Class`` names
     metrics         ``sdkit metrics ADDRESS``: what a running server counts
     sim             ``sdkit sim SCENARIO``: one run, many runs, the smallest that breaks
     sim_report      what that command shows

@@ -248,11 +248,12 @@ def _show_comparison(
             f"--json, not {', '.join(unfit)}"
         )
     if as_json:
-        print(json.dumps(sim_comparison.plain(comparison, seed, comparison.compare(seed))))
+        parts = sim_comparison.compared(comparison, seed)
+        print(json.dumps(sim_comparison.plain(comparison, seed, parts)))
         return
     console = make_console()
     sim_comparison.begin(console, comparison, seed)  # before the work, which takes a while
-    sim_comparison.show(console, comparison.compare(seed))
+    sim_comparison.show(console, sim_comparison.compared(comparison, seed))
 
 
 # ── one run ──────────────────────────────────────────────────────────────────

@@ -6,6 +6,7 @@ and its oracle is the promise itself, never a second implementation. Each
 property has a mutant that it catches by name (``tests/spec/mutants``).
 
 Read in this order
+    running             the loop, clocks and notes of all; how a promise is declined
     hashing             which node owns a key, before and after a change of nodes
     breaker             when it opens, whom it lets in, and what it does not count
     breaker_calls       the callers and callees of that specification
@@ -26,11 +27,18 @@ Read in this order
     check_oracle        every order, every circle, one by one
 """
 
+import pkgutil
+
 try:
     import hypothesis  # noqa: F401
-    import pytest  # noqa: F401
+    import pytest
 except ImportError as error:
     raise ImportError(
         f"the specifications need {error.name}, which is not installed: "
         "pip install 'system-design-kit[spec]'"
     ) from error
+
+# So that a failure of theirs shows the values it compared, as one in a test of yours does.
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__))
+)

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Literal, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdkit.sim.loop import run
+from sdkit.spec.running import finished, run
 from sdkit.storage.disk import Disk
 
 D = TypeVar("D", bound=Disk)
@@ -43,6 +43,7 @@ def disk(
     loop: Literal["virtual", "real"] = "virtual",
     power_cut: Callable[[D], None] | None = None,
     fail_sync: Callable[[D], None] | None = None,
+    without: Collection[str] = (),
 ) -> type[unittest.TestCase]:
     """Build the test case for one implementation.
 
@@ -222,7 +223,7 @@ def disk(
         del DiskSpec.test_what_was_synced_survives_a_power_cut
     if fail_sync is None:
         del DiskSpec.test_after_a_failed_sync_the_file_takes_nothing_more
-    return DiskSpec
+    return finished(DiskSpec, without)
 
 
 async def written(subject: Disk, name: str, data: bytes) -> None:

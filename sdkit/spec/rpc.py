@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,8 +25,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdkit.errors import Indeterminate, SdkitError, codes, from_wire
-from sdkit.sim.loop import run as run_simulated
 from sdkit.spec.oddities import ANYTHING, DEEDS
+from sdkit.spec.running import finished
+from sdkit.spec.running import run as run_simulated
 
 LATE_S = 0.1  # a tick of 50 ms, and the network
 WINDOW_BYTES = 20_000
@@ -128,7 +129,9 @@ DELAYS = st.sampled_from([0.0, 0.0, 0.1, 0.5, 2.0])
 ODD_METHODS = st.sampled_from(["odd_plain", "odd_async", "odd_stream"])
 
 
-def rpc(make: Make, *, loop: str = "simulated") -> type[unittest.TestCase]:
+def rpc(
+    make: Make, *, loop: str = "simulated", without: Collection[str] = ()
+) -> type[unittest.TestCase]:
     """Build the test case for one implementation.
 
     Args:
@@ -343,7 +346,7 @@ def rpc(make: Make, *, loop: str = "simulated") -> type[unittest.TestCase]:
 
             run(main())
 
-    return RpcSpec
+    return finished(RpcSpec, without)
 
 
 WHILE_S = 10.0

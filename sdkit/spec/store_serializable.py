@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import unittest
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -32,7 +32,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdkit.errors import Aborted, Rejected
-from sdkit.sim.loop import run as run_simulated
+from sdkit.spec.running import finished
+from sdkit.spec.running import run as run_simulated
 from sdkit.spec.store_oracle import Breach, State, apply
 from sdkit.store.interface import Isolation, Store, Transaction
 
@@ -250,6 +251,7 @@ def serializable(
     writers_wait: bool = True,
     loop: Literal["simulated", "real"] = "simulated",
     each_alone: bool = False,
+    without: Collection[str] = (),
 ) -> type[unittest.TestCase]:
     """Build the test case for serializable transactions that overlap.
 
@@ -338,7 +340,7 @@ def serializable(
             if writers_wait and reads_wait:
                 run(main())
 
-    return Serializable
+    return finished(Serializable, without)
 
 
 @asynccontextmanager

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
@@ -43,7 +43,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdkit.errors import Aborted
-from sdkit.sim.loop import run as run_simulated
+from sdkit.spec.running import finished
+from sdkit.spec.running import run as run_simulated
 from sdkit.spec.store_oracle import Answer, Breach, Oracle, Promises, Rows, Session, Step
 from sdkit.store.interface import Isolation, Store
 
@@ -304,6 +305,7 @@ def sessions(
     promises: Promises | None = None,
     loop: Literal["simulated", "real"] = "simulated",
     each_alone: bool = False,
+    without: Collection[str] = (),
 ) -> type[unittest.TestCase]:
     """Build the test case for transactions that overlap.
 
@@ -384,4 +386,4 @@ def sessions(
         def test_commit_positions_rise(self, program: list[Step]) -> None:
             check(program, "durable order")
 
-    return Sessions
+    return finished(Sessions, without)

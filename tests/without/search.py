@@ -79,7 +79,7 @@ def rows_shown() -> dict[tuple[str, str], str]:
     """The rows of the page, by scenario and safeguard."""
     found = _TABLE.search(PAGE.read_text(encoding="utf-8"))
     assert found is not None
-    rows = {}
+    rows: dict[tuple[str, str], str] = {}
     for part in re.split(r"^### ", found[0], flags=re.MULTILINE)[1:]:
         scenario = part.split("\n", 1)[0]
         rows |= {(scenario, match[1]): match[0] for match in _ROW.finditer(part)}

@@ -10,7 +10,7 @@ help:             ## this list
 
 .venv/run: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable '.[cli]'
 	@touch $@
 
 .venv/dev: .venv/run

@@ -24,7 +24,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sdkit.check import LEVELS, MODELS, History, MalformedHistory, isolation, linearizability
 from sdkit.check import transactions as history_of_transactions
 from sdkit.check.explain import because, call, summary
-from sdkit.cli.options import parse_seconds
+from sdkit.cli.units import parse_seconds
 from sdkit.errors import InvalidArgument
 
 STEPS_MAX: Final = 4_000_000  # about a GB of memory

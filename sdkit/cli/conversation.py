@@ -120,9 +120,15 @@ class Conversation:
         session = NOBODY if command in WITHOUT_A_TRANSACTION else speaker
         if session in self._asked:
             raise Refused(f"{session} still {self._waits(session)} and cannot be asked")
-        await self._subject.start(session, command, arguments)
-        self.speaker = speaker
         self._asked.add(session)
+        try:
+            await self._subject.start(session, command, arguments)
+        except BaseException as error:
+            # Refused: nothing was done. Ctrl-C: a look is over; what the store was asked goes on.
+            if isinstance(error, Refused) or session == NOBODY:
+                self._asked.discard(session)
+            raise
+        self.speaker = speaker
         return self.news(session)
 
     def news(self, session: str | None = None) -> list[str]:

@@ -119,7 +119,11 @@ class StoreSubject:
             self._sessions[session] = it
         it.task = asyncio.ensure_future(self._answer(it, self.command(it, command, arguments)))
         if command == "passes":
-            await it.task
+            try:
+                await it.task
+            except asyncio.CancelledError:  # Ctrl-C cuts it short
+                it.task = None
+                raise
         await self._settle()
 
     def answers(self) -> list[Answer]:

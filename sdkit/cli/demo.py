@@ -100,6 +100,7 @@ def demo(
     seed: Annotated[
         int | None,
         typer.Option(
+            min=0,
             help="Decides transfers and kill times; drawn, and shown, if it is not given.",
             show_default=False,
         ),

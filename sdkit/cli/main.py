@@ -23,7 +23,7 @@ import typer
 
 import sdkit
 from sdkit.cli.lazy import LazyGroup, show_help
-from sdkit.errors import SdkitError
+from sdkit.errors import InvalidArgument, SdkitError
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 
@@ -92,6 +92,7 @@ def main() -> None:
     """Run the command line of this process; never returns normally."""
     _settings["debug"] = False
     try:
+        _refuse_empty(sys.argv[1:])
         try:
             sys.exit(app(prog_name="sdkit", standalone_mode=False))
         finally:
@@ -102,6 +103,14 @@ def main() -> None:
         if _settings["debug"]:
             raise
         _complain(misuse_in_words(error) if isinstance(error, _MISUSE) else in_words(error))
+
+
+def _refuse_empty(words: list[str]) -> None:
+    """Refuse a word without a letter: a variable that is not set, whose file would be ``.``."""
+    for before, word in zip(["sdkit", *words], words, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            name = word.rstrip("=") or before
+            raise InvalidArgument(f"behind {name} stands an empty word; is a variable not set?")
 
 
 # Typer brings click along, under one name or another; this is its error of wrong words.

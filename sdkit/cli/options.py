@@ -171,7 +171,8 @@ def _from_toml(config: type[ServerConfig], file: Path, table: str) -> dict[str, 
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidArgument(f"{file} cannot be read as TOML: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidArgument(f"{file} cannot be read as TOML: {why}") from error
     if unknown := sorted(document.keys() - {room.name for room in ROOMS}):
         raise InvalidArgument(
             f"{file} sets {unknown[0]}, which is no room; write the settings under [{table}]"

@@ -240,4 +240,5 @@ def _quiet_start_of_logging() -> None:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    sys.stderr.write(f"warning: {message}\n")  # without the line of source that raised it
+    # Without the line of source that raised it, and as one line, whatever it quotes.
+    sys.stderr.write(f"warning: {' '.join(str(message).splitlines())}\n")

@@ -49,8 +49,8 @@ app = typer.Typer(
     name="sdkit",
     cls=_Commands,
     help="Every box of a system-design diagram as code that runs. Read it, run it, break it.",
-    epilog="Exit status: 0 done, or it holds; 1 what was judged is broken or lost; 2 it could not be "
-    "done, and a line says why; 130 after Ctrl-C; 141 when nobody reads the output.",
+    epilog="Exit status: 0 done, or it holds; 1 what was judged is broken or lost; 2 it could not "
+    "be done, and a line says why; 130 after Ctrl-C; 141 when nobody reads the output.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: boxes leave no room for long option names

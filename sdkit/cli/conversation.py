@@ -113,6 +113,8 @@ class Conversation:
             case ["quit"]:
                 self.is_over = True
                 return []
+            case ["help" | "quit" as own, *_]:
+                raise Refused(f"expected '{own}'")
         return await self._step(line.session, *line.words)
 
     async def _step(self, speaker: str, command: str, *arguments: str) -> list[str]:

@@ -28,6 +28,7 @@ Three things to notice
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 import threading
@@ -101,6 +102,8 @@ def shell(
         host, port = parse_address(address)
         opened = StoreClient(host, port, secret=chosen_secret(secret, secret_file), timeout_s=None)
         where = f"{SCHEME}://{host}:{port}"
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as a window that is closed
+        signal.signal(number, _leave)
     terminal: Terminal = Typed() if sys.stdin.isatty() else Piped()
     with Talk(opened, terminal, level) as talk:
         terminal.greet(f"{where}; help says what can be typed")
@@ -114,6 +117,10 @@ def shell(
                 terminal.complain(refusal)
             except KeyboardInterrupt:
                 terminal.interrupt()
+
+
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 @asynccontextmanager
@@ -321,7 +328,8 @@ class Piped:
             raise EOFError
         self._number += 1
         try:
-            line = read.decode().rstrip()
+            # Editors of some systems begin a file with a mark.
+            line = read.decode("utf-8-sig" if self._number == 1 else "utf-8").rstrip()
         except UnicodeDecodeError as error:
             raise _no_text(error) from None
         if not is_answer(line):  # of another time

@@ -123,6 +123,9 @@ def test_a_transaction_that_nobody_here_began_is_named_by_its_number() -> None:
         ("begin\nbegin", "alice has a transaction open; expected commit or rollback"),
         ("versions", "expected 'versions KEY'"),
         ("passes soon", "expected 'passes 10s'"),
+        (f"passes {'9' * 400}", "expected 'passes 10s'"),
+        ("quit now", "expected 'quit'"),
+        ("help me", "expected 'help'"),
         ("put: x 1", "put is a command and no name; write NAME: put ..."),
         ("get 'x", 'no closing quotation in "get \'x"'),
     ],
@@ -459,3 +462,27 @@ def test_a_byte_that_is_no_utf_8_is_refused_with_the_way_to_type_it() -> None:
     assert done.stdout == b"begin\n    ok\n# rolled back: alice\n"
     assert done.stderr.decode() == f"error: line 2: {why}\n"
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_shell_whose_window_is_closed_leaves_nothing_behind(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "sdkit.cli.start", "shell"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\ufeffbegin\n")  # with the mark that some editors write first
+        process.stdin.flush()
+        assert process.stdout.readline() == "begin\n"
+        assert process.stdout.readline() == "    ok\n"
+        assert list(tmp_path.iterdir()) != []
+        process.send_signal(number)
+        assert process.stdout.read() == "# rolled back: alice\n"
+        assert process.wait(30) == 128 + number
+    assert list(tmp_path.iterdir()) == []

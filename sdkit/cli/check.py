@@ -22,8 +22,8 @@ import typer
 from sdkit.check import LEVELS, MODELS, History, MalformedHistory, isolation, linearizability
 from sdkit.check import transactions as history_of_transactions
 from sdkit.check.explain import because, call, summary
-from sdkit.cli.options import parse_seconds
 from sdkit.cli.own_model import own_model, said_of
+from sdkit.cli.units import parse_seconds
 from sdkit.errors import InvalidArgument
 
 STEPS_MAX: Final = 4_000_000  # about a GB of memory

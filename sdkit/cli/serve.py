@@ -17,21 +17,20 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
-from sdkit import rooms
+from sdkit.cli.lazy import LazyGroup, show_help
 from sdkit.cli.options import chosen_secret, command, config_from
+from sdkit.cli.streams import ReaderGone
 from sdkit.host import Host, running_on
 from sdkit.net.server import ServerConfig
-from sdkit.rooms import Room
+from sdkit.rooms import ROOMS, Room, find
 from sdkit.trace import Record, listening
-
-app = typer.Typer(help="Start one room's server.", no_args_is_help=True, rich_markup_mode=None)
 
 _DATA = typer.Option("--data", help="Data directory; made if missing, locked while it runs.")
 _NAME = typer.Option("--name", help="What this host is called in logs and traces.")
@@ -40,12 +39,14 @@ _SECRET_FILE = typer.Option(
     "--secret-file", help="File whose first line is the secret; not for other eyes (chmod 600)."
 )
 _EOF = typer.Option(
-    "--stop-at-eof", help="End when standard input is closed: when the parent process is gone."
+    "--stop-at-eof",
+    help="End when standard input is closed: when the parent process is gone. For a pipe; "
+    "a file or /dev/null is at its end at once.",
 )
 _JSON = typer.Option("--json", help="Print one JSON object a line instead of text.")
 
 
-def _register(room: Room) -> None:
+def _command_of(room: Room) -> Callable[..., None]:
     extra = [
         _parameter("data", Annotated[Path, _DATA], Path(f"{room.name}-data")),
         _parameter("name", Annotated[str, _NAME], room.name),
@@ -55,7 +56,7 @@ def _register(room: Room) -> None:
         _parameter("as_json", Annotated[bool, _JSON], False),
     ]
 
-    def serve(
+    def run(
         data: Path,
         name: str,
         file: Path | None,
@@ -77,8 +78,21 @@ def _register(room: Room) -> None:
                     announcer.say("cut", "a second signal: ended without waiting any longer")
                     raise typer.Exit(1) from None
 
-    serve.__doc__ = f"Serve {room.summary}. SIGTERM or Ctrl-C ends it."
-    app.command(room.name)(command(room.config, serve, extra))
+    run.__doc__ = f"Serve {room.summary}. SIGTERM or Ctrl-C ends it."
+    return command(room.config, run, extra)
+
+
+class _Rooms(LazyGroup):
+    summaries: ClassVar[dict[str, str]] = {room.name: f"Serve {room.summary}." for room in ROOMS}
+
+    def load(self, name: str) -> Callable[..., None]:
+        return _command_of(find(name))
+
+
+serve = typer.Typer(
+    cls=_Rooms, help="Start one room's server.", rich_markup_mode=None, add_completion=False
+)
+serve.callback(invoke_without_command=True)(show_help)
 
 
 def _parameter(name: str, annotation: object, default: object) -> inspect.Parameter:
@@ -101,6 +115,7 @@ _SAID: Final = {
     "store.failed": "takes no writes until it is started again ({code})",
     "store.snapshot_failed": "could not write a snapshot ({code}); tries again later",
 }
+AT_EOF: Final = "end of standard input"
 QUIET_S: Final = 1.0  # between two lines about the same: whoever is refused may come back at once
 
 
@@ -125,13 +140,9 @@ class _Announcer:
         line = f"{self._room}: {text}"
         if self._as_json:
             line = json.dumps({"event": event, "room": self._room, "text": text, **facts})
-        try:
+        with suppress(ReaderGone):  # no reason to stop serving
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
-        except BrokenPipeError:  # whoever listened has gone: no reason to stop serving
-            nobody = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nobody, sys.stdout.fileno())
-            os.close(nobody)
 
 
 class _Stop:
@@ -147,15 +158,22 @@ class _Stop:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._tell, signal.Signals(number).name)
         if at_eof:
-            loop.add_reader(sys.stdin, self._read)
+            try:
+                loop.add_reader(sys.stdin, self._read)
+            except PermissionError:  # epoll refuses what never waits: a file, or /dev/null
+                self._tell(AT_EOF)
 
     async def wait(self) -> None:
         await self._told.wait()
 
     def _read(self) -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
+        try:
+            read = os.read(sys.stdin.fileno(), 4096)
+        except OSError:  # the terminal is gone
+            read = b""
+        if not read:
             asyncio.get_running_loop().remove_reader(sys.stdin)
-            self._tell("end of standard input")
+            self._tell(AT_EOF)
 
     def _tell(self, reason: str) -> None:
         if self._told.is_set():
@@ -201,14 +219,10 @@ def _quiet_start_of_logging() -> None:
     warnings.showwarning = _show_warning
     logging.basicConfig(
         level=logging.WARNING,
-        format="%(name)s: %(message)s",
-        handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    sys.stderr.write(f"warning: {message}\n")  # without the line of source that raised it
-
-
-for _room in rooms.ROOMS:
-    _register(_room)
+    # Without the line of source that raised it, and as one line, whatever it quotes.
+    sys.stderr.write(f"warning: {' '.join(str(message).splitlines())}\n")

@@ -28,8 +28,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sdkit.arguments import check_between
 from sdkit.cli import sim_comparison
 from sdkit.cli.console import console as make_console
-from sdkit.cli.options import option, parse_seconds
 from sdkit.cli.sim_report import counted, plain, row_of, show_list, summary, tell, tell_all
+from sdkit.cli.units import option, parse_seconds
 from sdkit.errors import InvalidArgument
 from sdkit.scenarios.catalog import COMPARISONS, SCENARIOS
 from sdkit.scenarios.comparison import Comparison

@@ -35,7 +35,7 @@ def test_without_a_descriptor_for_strangers_its_clients_are_served_and_no_core_s
     tmp_path: Path,
 ) -> None:
     server = subprocess.Popen(
-        [sys.executable, "-m", "sdkit.cli.main", "serve", "store", "--data", str(tmp_path)],
+        [sys.executable, "-m", "sdkit.cli.start", "serve", "store", "--data", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

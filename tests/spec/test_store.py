@@ -70,7 +70,9 @@ TestOneSessionLocking = fewer(one_session(engine(config=LOCKING)), 30)
 TestSessionsLocking = fewer(sessions(engine(config=LOCKING)), 20)
 TestLocking = serializable(engine(config=LOCKING))
 TestOptimistic = serializable(engine(), reads_wait=False)
-TestOptimisticAndForgetful = serializable(engine(RemembersLittle), reads_wait=False)
+TestOptimisticAndForgetful = pytest.mark.slow(
+    serializable(engine(RemembersLittle), reads_wait=False)
+)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from sdkit.cli.console import console as make_console
 from sdkit.errors import InvalidArgument
-from sdkit.host import LOCK_NAME, DirectoryLock
+from sdkit.ownership import LOCK_NAME, DirectoryLock
 from sdkit.storage.inspect import JournalView, RecordView, SegmentView, inspect
 from sdkit.storage.journal import Journal, Recovered
 from sdkit.storage.local_disk import LocalDisk

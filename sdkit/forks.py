@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
-_renewals: Final[WeakKeyDictionary[Any, Callable[[Any], None]]] = WeakKeyDictionary()
+_renewals: Final[WeakKeyDictionary[Any, Callable[[Any], object]]] = WeakKeyDictionary()
 
 
 def renew_in_child(owner: T, renew: Callable[[T], object]) -> None:

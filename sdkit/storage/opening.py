@@ -51,6 +51,7 @@ from sdkit.trace import event
 
 READ_BYTES: Final = 2**20
 RECORDS_PER_TURN: Final = 2_048
+UNKNOWN_ROOM: Final = "unknown"  # where no file names one
 Progress = Callable[[int, int], None]
 
 
@@ -81,8 +82,34 @@ class Directory:
         return None
 
     @property
+    def room(self) -> str | None:
+        """Of the same file as `journal_id`."""
+        if self.snapshot is not None:
+            return self.snapshot.room
+        for _, header in sorted(self.headers.items(), reverse=True):
+            if isinstance(header, SegmentHeader):
+                return header.room
+        return None
+
+    @property
     def snapshot_lsn(self) -> int:
         return self.snapshot.lsn if self.snapshot else 0
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a directory holds and what opening it would do, found out without changing a byte.
+
+    Args:
+        directory: None if not even that could be read.
+        chain: the segments that the state needs; empty if that could not be told.
+        decision: None if opening would raise ``refusal``.
+    """
+
+    directory: Directory | None = None
+    chain: list[SegmentHeader] = field(default_factory=list)
+    decision: Decision | None = None
+    refusal: SdkitError | None = None
 
 
 @dataclass(slots=True)
@@ -134,14 +161,50 @@ async def open_log(
     progress: Progress | None = None,
 ) -> Opened:
     """Recover the log in ``disk``; see `sdkit.storage.journal.Journal.open`."""
-    directory = await read_directory(disk)
-    recovery = await read_log(disk, directory, room, random, recovery_type, progress)
-    decision = recovery.decide(cut_unexplained=cut_unexplained)
+    found = await survey(
+        disk,
+        room=room,
+        random=random,
+        recovery_type=recovery_type,
+        cut_unexplained=cut_unexplained,
+        progress=progress,
+    )
+    if found.refusal is not None:
+        raise found.refusal
+    directory, decision = found.directory, found.decision
+    assert directory is not None
+    assert decision is not None
     _report(decision)
     reserve = Reserve(disk, reserve_bytes)
     opened = await carry_out(disk, directory, decision, segments_type, reserve)
     event("journal.opened", file=decision.header.name, last=decision.last, proven=decision.proven)
     return opened
+
+
+async def survey(
+    disk: Disk,
+    *,
+    room: str | None = None,
+    random: Random,
+    recovery_type: type[Recovery] = Recovery,
+    cut_unexplained: bool = False,
+    progress: Progress | None = None,
+) -> Survey:
+    """Read everything and decide: the way of whoever opens, and of whoever only looks.
+
+    Args:
+        room: None for the one that the directory itself names.
+    """
+    found = Survey()
+    try:
+        found.directory = directory = await read_directory(disk)
+        its_room = room or directory.room or UNKNOWN_ROOM
+        recovery = await read_log(disk, directory, its_room, random, recovery_type, progress)
+        found.chain = recovery.chain
+        found.decision = recovery.decide(cut_unexplained=cut_unexplained)
+    except SdkitError as refusal:
+        found.refusal = refusal
+    return found
 
 
 async def read_directory(disk: Disk) -> Directory:

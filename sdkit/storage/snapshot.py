@@ -152,9 +152,9 @@ class SnapshotReader:
         return self.header
 
     def _read_header(self, data: bytes) -> int:
-        checked = check_header(data, self._name, _MAGIC, "snapshot")
+        checked = check_header(data, self._name, _MAGIC, "snapshot", _HEADER.size)
         _, _, size, room, journal_id, lsn, _ = _HEADER.unpack_from(checked)
-        self.header = SnapshotHeader(room.rstrip(b"\0").decode("ascii"), journal_id, lsn)
+        self.header = SnapshotHeader(room.rstrip(b"\0").decode("ascii", "replace"), journal_id, lsn)
         self._crc = int.from_bytes(checked[-4:], "little")
         return int(size)
 

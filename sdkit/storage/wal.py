@@ -57,6 +57,7 @@ FORMAT: Final = 1
 SECTOR: Final = 512  # bytes that a disk writes all or none of
 ALIGNMENT: Final = 8
 LSN_MAX: Final = 2**63 - 1
+NUMBER_MAX: Final = 10**18 - 1  # of a segment
 
 DATA: Final = 1
 MARK: Final = 2
@@ -88,9 +89,11 @@ def segment_name(number: int) -> str:
 
 def segment_number(name: str) -> int | None:
     """The number in a segment's name, or in that of an unfinished one; None for other files."""
-    digits, dot, rest = name.partition(".")
-    if dot and rest in ("wal", "wal.tmp") and digits.isdecimal() and len(digits) >= 12:
-        return int(digits)
+    digits, _, rest = name.partition(".")
+    if rest in ("wal", "wal.tmp") and digits.isascii() and digits.isdigit():
+        # One name for each number: any other way to write it is another program's.
+        if len(digits) <= len(str(NUMBER_MAX)) and segment_name(int(digits)) == f"{digits}.wal":
+            return int(digits)
     return None
 
 
@@ -163,16 +166,16 @@ class SegmentHeader:
             CorruptData: it is damaged.
             UnsupportedFormat: it is whole, and of a newer format.
         """
-        checked = check_header(data, name, _SEGMENT_MAGIC, "segment")
+        checked = check_header(data, name, _SEGMENT_MAGIC, "segment", _SEGMENT.size)
         _, _, size, room, journal_id, number, base, born, _ = _SEGMENT.unpack_from(checked)
-        header = cls(room.rstrip(b"\0").decode("ascii"), journal_id, number, base, born)
+        header = cls(room.rstrip(b"\0").decode("ascii", "replace"), journal_id, number, base, born)
         header.size = size
         if header.name != name:
             raise CorruptData(f"{name} says that it is {header.name}", file=name, offset=0)
         return header
 
 
-def check_header(data: bytes, name: str, magic: bytes, what: str) -> bytes:
+def check_header(data: bytes, name: str, magic: bytes, what: str, size_min: int) -> bytes:
     """The header at the beginning of ``data``, once it is known to be whole and readable.
 
     The layout behind magic, format and length may change with the format; the
@@ -201,6 +204,8 @@ def check_header(data: bytes, name: str, magic: bytes, what: str) -> bytes:
             file=name,
             format=format_number,
         )
+    if size < size_min:
+        raise CorruptData(f"the {what} header of {name} is too short", file=name, offset=0)
     return data[:size]
 
 

@@ -187,8 +187,9 @@ class Host:
 
     def __del__(self) -> None:
         if self._lock is not None and self._lock.is_held:
-            warnings.warn(f"{self!r} was dropped and not closed", ResourceWarning, source=self)
-            self.close()
+            message = f"{self!r} was dropped and not closed"
+            self.close()  # first, since a warning may be an error
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
 
 def check_host(host: object) -> None:

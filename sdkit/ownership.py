@@ -92,19 +92,23 @@ class DirectoryLock:
         if locked is not None:
             _registry.release(locked, self.name)
 
+    def abandon(self) -> None:
+        """Release it, with a warning: its owner was dropped and not closed."""
+        self.release()  # first, since a warning may be an error
+        warnings.warn(
+            f"{self.directory} was still owned when its owner was dropped; close that first",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+
     def __repr__(self) -> str:
         state = "held" if self.is_held else "released"
         return f"<DirectoryLock {self.name} of {str(self.directory)!r}, {state}>"
 
     def __del__(self) -> None:
         if self.is_held:
-            warnings.warn(
-                f"{self.directory} was still owned when its owner was dropped; close it first",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
-            self.release()
+            self.abandon()
 
 
 @dataclass(slots=True, eq=False)

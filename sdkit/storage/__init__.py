@@ -26,6 +26,7 @@ Read in this order
     config        what durable means, and the other settings
     meter         how much log lies behind a position
     waiting       what waits to be written, and who waits for it
+    callbacks     functions of somebody else's, and what becomes of their errors
     group_commit  records, groups, syncs; and what to do when the disk says no
     follower      reading a log that goes on
     snapshotting  a new snapshot in the old one's place

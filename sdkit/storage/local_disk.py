@@ -76,12 +76,16 @@ class LocalDisk:
         flags = os.O_RDWR | os.O_CLOEXEC
         if create:
             flags |= os.O_CREAT | os.O_EXCL
+        opened: list[tuple[int, int]] = []
+        _checked(name)
         self._worker.files_open += 1  # before it is, or the thread would end in between
         try:
-            descriptor, size = await self._worker.run(self._names.open, _checked(name), flags)
+            await self._worker.run(lambda: opened.append(self._names.open(name, flags)))
         except BaseException:
-            self._worker.files_open -= 1
+            # Cancelled: the thread may open it all the same, and then closes it.
+            self._worker.close_dropped(lambda: self._names.close_all(opened))
             raise
+        descriptor, size = opened[0]
         close = partial(self._names.close, descriptor)
         return LocalFile(name, descriptor, size, self._worker, close)
 
@@ -136,6 +140,10 @@ class _Names:
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
         self._release()
+
+    def close_all(self, opened: list[tuple[int, int]]) -> None:
+        for descriptor, _ in opened:
+            self.close(descriptor)
 
     def remove(self, name: str) -> None:
         self._hold()
@@ -285,9 +293,10 @@ class LocalFile:
 
     def __del__(self) -> None:
         if getattr(self, "_descriptor", None) is not None:
-            warnings.warn(f"{self!r} was dropped and not closed", ResourceWarning, source=self)
+            message = f"{self!r} was dropped and not closed"
             self._descriptor = None
             self._worker.close_dropped(self._close)
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     def _forget(self) -> None:
         """In a forked child: the file stays the parent's."""

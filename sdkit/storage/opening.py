@@ -307,13 +307,17 @@ async def carry_out(
     await segments.settle_names()
     await _remove(disk, filter(is_unfinished, directory.names))
     file = await segments.begin(decision)
-    replaced = [directory.headers[number] for number in decision.replaced]
-    await _remove(disk, [h.name for h in replaced if isinstance(h, SegmentHeader)])
-    for segment in segments.kept[:-1]:
-        end = directory.ends.get(segment.header.number, segment.size)
-        if end < segment.size:
-            await _cut_zeros(disk, segment, end)
-    await reserve.fill()
+    try:
+        replaced = [directory.headers[number] for number in decision.replaced]
+        await _remove(disk, [h.name for h in replaced if isinstance(h, SegmentHeader)])
+        for segment in segments.kept[:-1]:
+            end = directory.ends.get(segment.header.number, segment.size)
+            if end < segment.size:
+                await _cut_zeros(disk, segment, end)
+        await reserve.fill()
+    except BaseException:  # it was cancelled: what is durable may stay
+        await file.close()
+        raise
     return Opened(segments, file, decision, directory.snapshot_lsn, directory.snapshot_bytes)
 
 

@@ -29,7 +29,8 @@ from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
 
-from sdkit.errors import CorruptData, LimitExceeded
+from sdkit.arguments import shown
+from sdkit.errors import CorruptData, InvalidArgument, LimitExceeded
 from sdkit.storage.wal import FORMAT, check_header
 
 SNAPSHOT_NAME: Final = "snapshot"
@@ -76,8 +77,14 @@ class SnapshotWriter:
         """The bytes for one chunk; none for an empty one, which would look like the end.
 
         Raises:
+            InvalidArgument: it is not bytes.
             LimitExceeded: it is larger than `CHUNK_BYTES_MAX`.
         """
+        if not isinstance(content, bytes):
+            raise InvalidArgument(
+                f"a snapshot chunk is {shown(content)}, of type {type(content).__name__}; it must "
+                "be bytes"
+            )
         if not content:
             return b""
         if len(content) > CHUNK_BYTES_MAX:

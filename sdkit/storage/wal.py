@@ -51,13 +51,15 @@ from enum import Enum
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from sdkit.arguments import shown
 from sdkit.errors import CorruptData, InvalidArgument, UnsupportedFormat
 
 FORMAT: Final = 1
 SECTOR: Final = 512  # bytes that a disk writes all or none of
 ALIGNMENT: Final = 8
 LSN_MAX: Final = 2**63 - 1
-NUMBER_MAX: Final = 10**18 - 1  # of a segment
+NUMBER_DIGITS_MAX: Final = 18  # of a segment's number
+NUMBER_MAX: Final = 10**NUMBER_DIGITS_MAX - 1
 
 DATA: Final = 1
 MARK: Final = 2
@@ -90,11 +92,11 @@ def segment_name(number: int) -> str:
 def segment_number(name: str) -> int | None:
     """The number in a segment's name, or in that of an unfinished one; None for other files."""
     digits, _, rest = name.partition(".")
-    if rest in ("wal", "wal.tmp") and digits.isascii() and digits.isdigit():
-        # One name for each number: any other way to write it is another program's.
-        if len(digits) <= len(str(NUMBER_MAX)) and segment_name(int(digits)) == f"{digits}.wal":
-            return int(digits)
-    return None
+    if rest not in ("wal", "wal.tmp") or not (digits.isascii() and digits.isdigit()):
+        return None
+    # One name for each number: any other way to write it is another program's.
+    is_ours = len(digits) <= NUMBER_DIGITS_MAX and segment_name(int(digits)) == f"{digits}.wal"
+    return int(digits) if is_ours else None
 
 
 def record_size(length: int) -> int:
@@ -104,9 +106,10 @@ def record_size(length: int) -> int:
 
 def check_room(room: str) -> None:
     """Refuse a name that does not fit into a file's header."""
-    if not (1 <= len(room) <= ROOM_BYTES_MAX and room.isascii() and room.isprintable()):
+    fits = isinstance(room, str) and 1 <= len(room) <= ROOM_BYTES_MAX
+    if not (fits and room.isascii() and room.isprintable()):
         raise InvalidArgument(
-            f"room is {room!r}; it must be 1 to {ROOM_BYTES_MAX} printable ASCII characters"
+            f"room is {shown(room)}; it must be 1 to {ROOM_BYTES_MAX} printable ASCII characters"
         )
 
 

@@ -54,7 +54,7 @@ from sdkit.storage.config import Durability, JournalConfig
 from sdkit.storage.disk import File
 from sdkit.storage.meter import Meter
 from sdkit.storage.segments import Segments, disk_failed, disk_unavailable
-from sdkit.storage.waiting import Backlog, Waiters, done, own_copy
+from sdkit.storage.waiting import Backlog, Waiters, own_copy
 from sdkit.storage.wal import END, MARK, SegmentHeader, encode_claim, encode_records
 
 UNSYNCED_BYTES_MAX: Final = 4 * 2**20  # in the modes that sync in the background
@@ -133,15 +133,19 @@ class LogWriter:
     def wait(self, lsn: int) -> asyncio.Future[None]:
         """Done when ``lsn`` is as durable as the mode promises."""
         if lsn <= self.announced:
-            return done()
-        return self._waiting.add(lsn) if self.failure is None else done(self.failure)
+            return self._waiting.done()
+        return self._waiting.add(lsn) if self.failure is None else self._waiting.done(self.failure)
 
     def wait_for_sync(self, lsn: int) -> asyncio.Future[None]:
         """Done when ``lsn`` survives a power cut, whatever the mode; makes a sync happen."""
         if lsn <= self.synced:
-            return done()
+            return self._waiting.done()
         self._want_sync(lsn)
-        return self._waiting_for_sync.add(lsn) if self.failure is None else done(self.failure)
+        return (
+            self._waiting_for_sync.add(lsn)
+            if self.failure is None
+            else self._waiting.done(self.failure)
+        )
 
     def _want_sync(self, lsn: int) -> None:
         self._sync_wanted = max(self._sync_wanted, lsn)

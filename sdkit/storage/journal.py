@@ -34,9 +34,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random as randoms
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from threading import get_ident
 from typing import Final
 
 from sdkit.arguments import check_between, check_function, shown
@@ -47,6 +47,7 @@ from sdkit.errors import (
     LimitExceeded,
     SdkitError,
 )
+from sdkit.forks import renew_in_child
 from sdkit.storage.config import JournalConfig, Recovered
 from sdkit.storage.disk import Claim, Disk
 from sdkit.storage.follower import Follower, FollowerAhead, Truncated
@@ -60,6 +61,8 @@ from sdkit.storage.wal import LSN_MAX, check_room
 from sdkit.trace import event, span
 
 __all__ = ["Journal", "JournalConfig", "Recovered"]
+
+NO_THREAD: Final = 0  # `get_ident` is never that
 
 
 class Journal:
@@ -97,7 +100,8 @@ class Journal:
         self._snapshot_bytes = opened.snapshot_bytes
         self._log_bytes_before = decision.bytes
         self._loop: Final = writer.loop
-        self._process: Final = os.getpid()
+        self._thread = get_ident()
+        renew_in_child(self, Journal._forget)
         self._closed = False
 
     @classmethod
@@ -248,7 +252,7 @@ class Journal:
             raise InvalidArgument(
                 f"record is {shown(record)}, of type {type(record).__name__}; it must be bytes"
             )
-        if asyncio._get_running_loop() is not self._loop:
+        if get_ident() != self._thread or not self._loop.is_running():  # `_check_loop`, inlined
             raise self._elsewhere()
         if len(record) > self._config.record_bytes_max:
             raise LimitExceeded(
@@ -264,8 +268,9 @@ class Journal:
         Raises:
             InvalidArgument: it is no LSN that was given out.
         """
-        self._check_loop()
-        if isinstance(lsn, bool) or not isinstance(lsn, int) or lsn < 0:
+        if get_ident() != self._thread or not self._loop.is_running():  # `_check_loop`, inlined
+            raise self._elsewhere()
+        if type(lsn) is not int or lsn < 0:
             raise InvalidArgument(f"lsn is {shown(lsn)}; it must be a whole number, 0 or more")
         if lsn > self._writer.end and self._writer.failure is None:
             raise InvalidArgument(f"lsn is {lsn}; the last one given out is {self._writer.end}")
@@ -427,7 +432,7 @@ class Journal:
         """
         if self._closed:
             return
-        if self._loop.is_closed() and self._process == os.getpid():
+        if self._loop.is_closed() and self._thread != NO_THREAD:
             self._closed = True
             self._claim.release()
             raise self._elsewhere()
@@ -447,11 +452,17 @@ class Journal:
             raise Closed("the journal is closed")
 
     def _check_loop(self) -> None:
-        if asyncio._get_running_loop() is not self._loop:
+        # A thread has one running loop. `asyncio.get_running_loop` would ask the kernel for the
+        # process's number each time, which takes as long as an append.
+        if get_ident() != self._thread or not self._loop.is_running():
             raise self._elsewhere()
 
+    def _forget(self) -> None:
+        """In a forked child: no thread of it may use this."""
+        self._thread = NO_THREAD
+
     def _elsewhere(self) -> InvalidState:
-        if self._process != os.getpid():
+        if self._thread == NO_THREAD:
             why = "was opened by the process that this one was forked from; open another one here"
         elif self._loop.is_closed():
             why = "was opened in an event loop that is closed; open it anew in this one"

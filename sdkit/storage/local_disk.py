@@ -123,7 +123,7 @@ class _Names:
         self._path = path
         self._descriptor = -1
         self._users = 0
-        self._poison: OSError | None = None
+        self._poison = ""  # why; not the error, which would keep all this alive by its traceback
 
     def open(self, name: str, flags: int) -> tuple[int, int]:
         """A file's descriptor, and its size."""
@@ -188,7 +188,7 @@ class _Names:
         try:
             os.fsync(self._descriptor)
         except OSError as error:
-            self._poison = error
+            self._poison = str(error)
             raise
 
     def _hold(self) -> None:
@@ -202,11 +202,11 @@ class _Names:
             os.close(self._descriptor)
 
     def _check_not_poisoned(self) -> None:
-        if self._poison is not None:
+        if self._poison:
             raise DiskFailed(
                 f"a sync of the directory {self._path} failed before ({self._poison}); "
                 "names in it may not survive a power cut: open it anew"
-            ) from self._poison
+            )
 
 
 class LocalFile:
@@ -223,7 +223,7 @@ class LocalFile:
         self._descriptor: int | None = descriptor
         self._worker = worker
         self._close = close
-        self._poison: OSError | None = None
+        self._poison = ""
         self._chunk = 0
         self._allocated = size  # with the zeros behind
         self._is_a_childs = False
@@ -277,12 +277,12 @@ class LocalFile:
         try:
             await self._worker.run(_sync, self._writable())
         except OSError as error:
-            self._poison = error
+            self._poison = str(error)
             raise
 
     async def close(self) -> None:
         if self._descriptor is not None:
-            end = self.size if self._allocated > self.size and self._poison is None else None
+            end = self.size if self._allocated > self.size and not self._poison else None
             descriptor, self._descriptor = self._descriptor, None
             self._worker.files_open -= 1
             await self._worker.run(_close, descriptor, end, self._close)
@@ -316,11 +316,11 @@ class LocalFile:
         return self._descriptor
 
     def _writable(self) -> int:
-        if self._poison is not None:
+        if self._poison:
             raise DiskFailed(
                 f"a sync of {self.name} failed before ({self._poison}); "
                 "a later one proves nothing, so the file takes no more writes"
-            ) from self._poison
+            )
         return self._open()
 
 

@@ -55,7 +55,10 @@ class Worker:
             self._thread = _Thread(loop, self._idle)
         future: asyncio.Future[T] = loop.create_future()
         self._thread.call(future, partial(function, *args))
-        return await future
+        try:
+            return await future
+        finally:
+            del future  # or an error of it would hold itself, by its traceback and this frame
 
     def close_dropped(self, close: Callable[[], None]) -> None:
         """A file was dropped, not closed: have ``close`` called in the thread, which then may end.
@@ -143,20 +146,24 @@ class _Thread:
     def _work(self) -> None:
         """In the thread."""
         while (job := self._jobs.get()) is not None:
-            future, function = job
-            try:
-                deliver = partial(future.set_result, function())
-            except BaseException as error:
-                deliver = partial(future.set_exception, error)
-            loop = future.get_loop()
-            if self._pipe and loop is self.loop:
-                self._results.append((future, deliver))
-                os.write(self._pipe[1], b"\0")
-            else:
-                with contextlib.suppress(RuntimeError):  # it was closed
-                    loop.call_soon_threadsafe(self._finish, future, deliver)
+            self._do(*job)
+            del job  # the frame would keep it while it waits for the next
         if self._left:
             self._close_pipe()
+
+    def _do(self, future: Future, function: Callable[[], Any]) -> None:
+        try:
+            deliver = partial(future.set_result, function())
+        except BaseException as error:
+            deliver = partial(future.set_exception, error)
+        loop = future.get_loop()
+        if self._pipe and loop is self.loop:
+            self._results.append((future, deliver))
+            os.write(self._pipe[1], b"\0")
+        else:
+            with contextlib.suppress(RuntimeError):  # it was closed
+                loop.call_soon_threadsafe(self._finish, future, deliver)
+        del future, deliver  # an error's traceback keeps this frame
 
     def _deliver(self) -> None:
         """In the loop, when there is anything in the pipe."""

@@ -11,6 +11,7 @@ import warnings
 import weakref
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -269,7 +270,7 @@ def test_a_closed_host_has_no_disk_any_more_and_is_not_entered_again(tmp_path: P
 
 
 @pytest.mark.parametrize("directory", ["", "a\0b", "\ud800", 5, None, b"bytes", True, ["a"]])
-def test_what_is_no_path_is_no_directory(directory: object) -> None:
+def test_what_is_no_path_is_no_directory(directory: Any) -> None:
     for make in (lambda it: Host.local("db", it), LocalDisk, DirectoryLock):
         with pytest.raises(InvalidArgument, match=r"director|path"):
             make(directory)

@@ -181,6 +181,7 @@ class SimulatedDisk:
             directory.synced(began)
 
     async def claim(self, name: str) -> Claim:
+        self._join(name)  # refuses what is no name
         return self._drive.claim(self._join(f"{name}.lock"))
 
     def _existing(self, name: str) -> Content:

@@ -25,10 +25,16 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
+from typing import Final
 
+from sdkit.arguments import shown
+from sdkit.errors import InvalidArgument
 from sdkit.trace.record import Record
+
+_STRANGE: Final = re.compile("[^a-zA-Z0-9_]")
 
 
 class Metrics:
@@ -36,9 +42,14 @@ class Metrics:
 
     Args:
         host: count only what happens on the host of this name; None for all.
+
+    Raises:
+        InvalidArgument: ``host`` is no name.
     """
 
     def __init__(self, host: str | None = None) -> None:
+        if host is not None and not isinstance(host, str):
+            raise InvalidArgument(f"host is {shown(host)}; it must be a host's name, as text")
         self._host = host
         self._events: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
@@ -70,6 +81,9 @@ class Metrics:
             values: ``room.noun`` to its present value, read by the caller. A
                 name that ends in ``_total`` is a counter, any other a gauge.
             meanings: what each of them is, in a sentence.
+
+        Raises:
+            InvalidArgument: a value is no number.
         """
         lines: list[str] = []
         for name, count in sorted(self._events.items()):
@@ -82,6 +96,8 @@ class Metrics:
             lines += _head(failed, "counter", f"How often {name} failed.")
             lines += [f"{failed} {self._failures[name]}"]
         for name, value in sorted((values or {}).items()):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InvalidArgument(f"{name} is {shown(value)}; a metric's value is a number")
             metric = _metric(name)
             kind = "counter" if name.endswith("_total") else "gauge"
             lines += _head(metric, kind, (meanings or {}).get(name, name))
@@ -97,4 +113,5 @@ def _head(metric: str, kind: str, meaning: str) -> list[str]:
 
 
 def _metric(name: str) -> str:
-    return "sdkit_" + name.replace(".", "_").replace("-", "_")
+    """The name as a metric's: one strange character would spoil the whole scrape."""
+    return "sdkit_" + _STRANGE.sub("_", name)

@@ -22,6 +22,8 @@ from contextvars import ContextVar
 from typing import Final, NamedTuple
 
 from sdkit import host as hosts
+from sdkit.arguments import check_function, shown
+from sdkit.errors import InvalidArgument
 
 
 class SpanContext(NamedTuple):
@@ -137,7 +139,17 @@ def add_listener(listener: Listener, *names: str) -> None:
 
     Args:
         names: only the records of these names; without any, every record.
+
+    Raises:
+        InvalidArgument: ``listener`` is no plain function of a record, or a name is no text;
+            it is not added.
     """
+    check_function("listener", listener, asynchronous=False)
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidArgument(
+                f"a name to listen to is {shown(name)}; it must be text, as 'room.verb'"
+            )
     global _listeners  # noqa: PLW0603  one tuple, replaced whole, so `event` reads it in one step
     if not names:
         _listeners = (*_listeners, listener)

@@ -118,7 +118,7 @@ def test_a_lambda_that_returns_a_coroutine_is_told_of_and_does_not_hang() -> Non
 
     async def main() -> None:
         heard = hear_of_trouble()
-        journal = await opened(SimulatedDisk(), on_durable=lambda lsn: later(lsn))  # type: ignore[arg-type,return-value]
+        journal = await opened(SimulatedDisk(), on_durable=lambda lsn: later(lsn))
         await journal.wait(journal.append(b"one"))
         await journal.close()
         assert ["plain functions" in str(it["exception"]) for it in heard] == [True]
@@ -148,7 +148,8 @@ def test_a_replay_refuses_the_wrong_kind_and_can_be_asked_again(name: str) -> No
     async def main() -> None:
         journal = await opened(SimulatedDisk())
         with pytest.raises(InvalidArgument, match=name):
-            await journal.replay(**{"on_record": print, name: asynchronous})
+            given: dict[str, Any] = {"on_record": print, name: asynchronous}
+            await journal.replay(**given)
         await journal.replay(on_record=print)
         await journal.close()
 

@@ -48,7 +48,6 @@ from sdkit.sim.platter import SECTOR_BYTES, Content, Directory, any_of, newest, 
 
 __all__ = ["Operation", "ShortWrite", "SimulatedDisk", "SimulatedFile", "StaleHandle", "Step"]
 
-OFFSET_MAX = 2**62
 PREALLOCATED_BYTES_MAX = 4 * SECTOR_BYTES  # more would take longer and show no more
 
 T = TypeVar("T")
@@ -181,14 +180,12 @@ class SimulatedDisk:
             directory.synced(began)
 
     async def claim(self, name: str) -> Claim:
-        self._join(name)  # refuses what is no name
-        return self._drive.claim(self._join(f"{name}.lock"))
+        return self._drive.claim(f"{self._join(name)}.lock")
 
     def _existing(self, name: str) -> Content:
-        self._join(name)  # refuses what is no name
+        path = self._join(name)
         content = self._directory.names.get(name)
         if content is None:
-            path = self._join(name)
             raise FileNotFoundError(errno.ENOENT, errno.errorcode[errno.ENOENT], path)
         return content
 
@@ -353,15 +350,14 @@ class SimulatedFile:
     async def read_at(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes; fewer at the end of the file."""
         self._check()
-        check_between("offset", offset, 0, OFFSET_MAX)
-        check_between("length", length, 0, OFFSET_MAX)
+        check_between("offset", offset, 0, 2**62)
+        check_between("length", length, 0, 2**62)
         await self._drive.step("read", self._path)
         return bytes(self._content.cache[offset : offset + length])
 
     def preallocate(self, chunk: int) -> None:
         """Let a crash find zeros behind what is in the file: up to a multiple of a few sectors."""
         check_between("chunk", chunk, 1, 2**30)
-        self._check_writable()
         self._content.preallocated = min(chunk, PREALLOCATED_BYTES_MAX)
         self._preallocates = True
 

@@ -5,7 +5,7 @@ a server that does not start has others: which files are there, which of them
 matter, where is the damage, and what would starting do? `inspect` reads what a
 recovery would read, and everything it would not (segments kept only for
 followers, replaced ones), and puts each into words. What a start would do is asked
-of the start's own code (`sdkit.storage.opening.survey`), so that no directory can
+of the start's own code (`sdkit.storage.surveying.survey`), so that no directory can
 look whole here and be refused there.
 
     live       the state needs it
@@ -28,8 +28,8 @@ from typing import Final
 from sdkit.errors import CorruptData, SdkitError, UnsupportedFormat
 from sdkit.storage.damage import ForeignFile, UnexplainedDamage
 from sdkit.storage.disk import Disk
-from sdkit.storage.opening import Directory, Survey, is_unfinished, read_segment, survey
 from sdkit.storage.recovery import Decision
+from sdkit.storage.surveying import Directory, Survey, is_unfinished, read_segment, survey
 from sdkit.storage.wal import (
     DATA,
     END,

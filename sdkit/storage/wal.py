@@ -44,6 +44,7 @@ This file does no I/O: bytes in, values out.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -58,8 +59,8 @@ FORMAT: Final = 1
 SECTOR: Final = 512  # bytes that a disk writes all or none of
 ALIGNMENT: Final = 8
 LSN_MAX: Final = 2**63 - 1
-NUMBER_DIGITS_MAX: Final = 18  # of a segment's number
-NUMBER_MAX: Final = 10**NUMBER_DIGITS_MAX - 1
+NUMBER_MAX: Final = 10**18 - 1  # of a segment
+_NAME: Final = re.compile(r"([0-9]{12}|[1-9][0-9]{12,17})\.wal(?:\.tmp)?")  # one for each number
 
 DATA: Final = 1
 MARK: Final = 2
@@ -91,12 +92,7 @@ def segment_name(number: int) -> str:
 
 def segment_number(name: str) -> int | None:
     """The number in a segment's name, or in that of an unfinished one; None for other files."""
-    digits, _, rest = name.partition(".")
-    if rest not in ("wal", "wal.tmp") or not (digits.isascii() and digits.isdigit()):
-        return None
-    # One name for each number: any other way to write it is another program's.
-    is_ours = len(digits) <= NUMBER_DIGITS_MAX and segment_name(int(digits)) == f"{digits}.wal"
-    return int(digits) if is_ours else None
+    return int(found[1]) if (found := _NAME.fullmatch(name)) else None
 
 
 def record_size(length: int) -> int:
@@ -106,8 +102,7 @@ def record_size(length: int) -> int:
 
 def check_room(room: str) -> None:
     """Refuse a name that does not fit into a file's header."""
-    fits = isinstance(room, str) and 1 <= len(room) <= ROOM_BYTES_MAX
-    if not (fits and room.isascii() and room.isprintable()):
+    if not isinstance(room, str) or not re.fullmatch(f"[ -~]{{1,{ROOM_BYTES_MAX}}}", room):
         raise InvalidArgument(
             f"room is {shown(room)}; it must be 1 to {ROOM_BYTES_MAX} printable ASCII characters"
         )
@@ -166,8 +161,7 @@ class SegmentHeader:
         """Decode the beginning of the file ``name``.
 
         Raises:
-            CorruptData: it is damaged.
-            UnsupportedFormat: it is whole, and of a newer format.
+            CorruptData, UnsupportedFormat: damaged; whole, and of a newer format.
         """
         checked = check_header(data, name, _SEGMENT_MAGIC, "segment", _SEGMENT.size)
         _, _, size, room, journal_id, number, base, born, _ = _SEGMENT.unpack_from(checked)

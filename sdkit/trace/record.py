@@ -8,7 +8,9 @@ Decisions
     * Listeners are called at once, in the caller's stack, in the order in which
       they were added: a listener sees the run in the order in which it happened.
       A listener that raises fails the block it observes, loudly; a silently
-      broken observer would be worse in a kit whose verdicts rest on observers.
+      broken observer would be worse in a kit whose verdicts rest on observers. Where
+      the block is shared by many, as the task that writes a log is, its owner hands
+      the error to the event loop instead (`sdkit.storage.callbacks`).
     * Names read ``room.verb`` and fields are plain values. Both are public:
       each room's page has the table, and a test holds the room to it.
     * Without a listener no id is drawn and no clock is read.

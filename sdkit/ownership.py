@@ -166,7 +166,9 @@ class _Registry:
     def _lock_file(self, directory: Path, locked: _Locked, name: str) -> int | None:
         """The lock file, locked and signed; None if it or the directory is not there any more."""
         here = locked.descriptor
-        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644, dir_fd=here)
+        # Not through a link: the owner's number would be written over what it leads to.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(name, flags, 0o644, dir_fd=here)
         try:
             if not _flock(file):
                 raise _in_use(directory, _holder(here))
@@ -227,7 +229,7 @@ def check_platform(directory: Path) -> None:
 
 
 def checked_path(name: str, path: str | os.PathLike[str]) -> Path:
-    """``path`` as a Path, once it is known that it can be one.
+    """``path`` as an absolute Path, once it is known that it can be one.
 
     Raises:
         InvalidArgument: it is no text, is empty, or holds what no path can.
@@ -241,7 +243,7 @@ def checked_path(name: str, path: str | os.PathLike[str]) -> Path:
         )
     if not text or not is_encodable(text):
         raise InvalidArgument(f"{name} is {shown(text)}, which is no path", name=name)
-    return Path(text)
+    return Path(text).absolute()  # a later `chdir` moves nobody
 
 
 def is_encodable(text: str) -> bool:

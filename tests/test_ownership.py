@@ -287,3 +287,20 @@ def test_what_is_no_part_of_a_host_is_refused_by_name() -> None:
     ):
         with pytest.raises(InvalidArgument, match=match):
             make()
+
+
+def test_a_disk_stays_where_it_was_named_whatever_the_working_directory_becomes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    disk = LocalDisk("data")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    async def main() -> None:
+        journal = await Journal.open(disk, room="room", random=Random(1))
+        await journal.close()
+
+    asyncio.run(main())
+    assert (tmp_path / "data" / "000000000001.wal").exists()
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from sdkit.arguments import check_between
 from sdkit.errors import CorruptData, SdkitError, UnsupportedFormat
 from sdkit.storage.damage import ForeignFile, UnexplainedDamage
 from sdkit.storage.disk import Disk
@@ -43,6 +44,7 @@ from sdkit.storage.wal import (
     read_records,
 )
 
+SHOWN_MAX: Final = 1_000_000
 KINDS: Final = {DATA: "data", MARK: "mark", END: "end"}
 
 
@@ -119,8 +121,16 @@ async def inspect(
 
     Args:
         records_max: how many records to list: the first ones from ``from_lsn``
-            on, or without it the last ones.
+            on, or without it the last ones; 0 to a million.
+        content_bytes: how much of each record's content to show, 0 to a million.
+
+    Raises:
+        InvalidArgument: a number is none, or out of range.
     """
+    check_between("records_max", records_max, 0, SHOWN_MAX)
+    check_between("content_bytes", content_bytes, 0, SHOWN_MAX)
+    if from_lsn is not None:
+        check_between("from_lsn", from_lsn, 1, LSN_MAX)
     view = JournalView()
     found = await survey(disk, random=Random(0))
     _look_at_decision(found, view)

@@ -150,11 +150,11 @@ if not child:
         Host.local("child", sys.argv[1])
     except DirectoryInUse as error:
         print("child:", "process", os.getppid(), "in" if str(os.getppid()) in str(error) else error)
-    host.close()
-    del host
     sys.stdout.flush()
     os.write(go_on[1], b".")
     os.read(end[0], 1)
+    host.close()  # gives nothing up: it is the parent's
+    del host
     os._exit(0)
 os.read(go_on[0], 1)
 host.close()

@@ -17,6 +17,7 @@ Read in this order
     journal             a list that survives being closed
     journal_promises    what a journal has told anybody, written down beside it
     journal_crashes     a journal across crashes, faults and flipped bits
+    journal_damage      whoever looks at a damaged journal and whoever opens it say the same
     journal_schedules   the smallest schedules that break a journal without one rule
     store               transactions one after another, against a dictionary
     store_oracle        what overlapping transactions may be answered

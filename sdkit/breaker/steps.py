@@ -56,11 +56,12 @@ class Lock:
         self.lock: Final = RLock()
         self.depth = 0  # so many steps of one thread lie in each other
         self.forks = 0  # so many forks ago this process was another one
-        os.register_at_fork(
-            before=self.lock.acquire,
-            after_in_parent=self.lock.release,
-            after_in_child=self._begin_anew,
-        )
+        if hasattr(os, "register_at_fork"):  # where there is no fork there is no hook
+            os.register_at_fork(
+                before=self.lock.acquire,
+                after_in_parent=self.lock.release,
+                after_in_child=self._begin_anew,
+            )
 
     def __enter__(self) -> None:
         self.lock.acquire()

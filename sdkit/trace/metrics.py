@@ -59,6 +59,8 @@ class Metrics:
     """
 
     def __init__(self, host: str | None = None) -> None:
+        if host is not None and not isinstance(host, str):
+            raise InvalidArgument(f"host is {shown(host)}; it must be a host's name, as text")
         self._host = host
         self._events: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
@@ -149,10 +151,8 @@ class Family:
         self.series[name] = self.series.get(name, 0) + value
 
     def set(self, name: str, value: float) -> None:
-        if isinstance(value, bool):
-            value = int(value)
-        if not isinstance(value, int | float):
-            raise InvalidArgument(f"the value of {name} is {shown(value)}; it must be a number")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidArgument(f"{name} is {shown(value)}; a metric's value is a number")
         if name in self.series:
             raise InvalidArgument(
                 f"there are two values of {name}; give one of them another name, or label both"

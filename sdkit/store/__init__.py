@@ -21,6 +21,7 @@ Read in this order
     scan          a range as of one instant, piece by piece
     transaction   states, write set, savepoints
     locks         one writer a key, readers of keys and ranges, and a queue for each
+    reorder       a circle of which nobody is a victim: the queues are put in another order
     deadlock      the cycle, found when it closes, and its victim
     lock_manager  who gets a lock, who waits for it, who gives way
     optimistic    serializable without waiting: dangerous structures, and who is aborted

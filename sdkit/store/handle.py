@@ -67,7 +67,7 @@ class EngineTransaction(Transaction):
 
     async def get_for_update(self, key: bytes) -> bytes | None:
         if not self.try_lock(key):
-            await self._wait(Kind.EXCLUSIVE, just(key))
+            await self._wait(Kind.EXCLUSIVE, just(key), to_read=True)
         return self.read_locked(key)
 
     async def put(self, key: bytes, value: bytes) -> None:
@@ -163,8 +163,8 @@ class EngineTransaction(Transaction):
         self._engine.work_this_turn = 0
         await asyncio.sleep(0)
 
-    async def _wait(self, kind: Kind, part: Range) -> None:
-        self._settled(self._database.begin_to_wait, kind, part)
+    async def _wait(self, kind: Kind, part: Range, *, to_read: bool = False) -> None:
+        self._settled(self._database.begin_to_wait, kind, part, to_read=to_read)
         await self._engine.wait_for_lock(self, kind, part)
 
     async def scan(

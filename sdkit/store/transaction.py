@@ -116,6 +116,7 @@ class Transaction:
     """What one transaction knows and holds. `sdkit.store.database` moves it through its states."""
 
     __slots__ = (
+        "age",
         "began_s",
         "cursors",
         "id",
@@ -146,6 +147,7 @@ class Transaction:
         self.snapshot: int | None = None  # held from the first statement on, if the level has one
         self.writes: Final[dict[bytes, bytes | None]] = {}  # None: delete
         self.write_bytes = 0
+        self.age = 0  # from its first lock on: its number among all that lock
         self.locks: Final[list[bytes]] = []  # exclusive ones
         self.shared_ranges = 0  # shared locks on ranges
         self.lock_bytes = 0  # of all of them

@@ -31,7 +31,9 @@ from sdkit.store.interface import Isolation, Transaction, TransactionInfo, Versi
 
 T = TypeVar("T")
 
-PROMISES: Final = Promises(in_order=False, absent_keys=False, positions=False, dirty_reads=False)
+PROMISES: Final = Promises(
+    reads_after_wait=False, in_order=False, absent_keys=False, positions=False, dirty_reads=False
+)
 SETTINGS: Final = {
     "fsync": "off",
     "listen_addresses": "",

@@ -150,7 +150,7 @@ class Database:
     ) -> Cursor:
         """Begin a scan; `close_scan` must follow, unless the transaction ends before."""
         transaction.check_usable()
-        limits.check_range(start, end, prefix, limit, self.config)
+        limits.check_range(start, end, prefix, reverse, limit, self.config)
         if prefix:
             start, end = within_prefix(start, end, prefix)
         at = self.read_position(transaction)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl as tls
+import warnings
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
@@ -109,6 +110,13 @@ class StoreClient:
         life = "closed" if self._closed else "connected" if is_open else "not connected"
         return f"<StoreClient of {self._host}:{self._port}, {life}>"
 
+    def __del__(self) -> None:
+        connection = getattr(self, "_connection", None)  # None if its arguments were refused
+        if connection is not None and connection.is_open and not self._closed:
+            self.home.start(connection.close)
+            text = f"{self!r} was dropped while it was connected; close it, or use `async with`"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+
     async def connect(self) -> Connection:
         """The present connection, or a new one.
 
@@ -169,6 +177,11 @@ class StoreClient:
         level = level_of(isolation)
         check_flag("read_only", read_only)
         return ClientTransaction(self, next(self._numbers), level, read_only)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the server listens."""
+        return self._host, self._port
 
     @property
     def is_closed(self) -> bool:

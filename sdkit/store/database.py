@@ -355,8 +355,9 @@ class Database:
             self._end(transaction, state)
 
     def rollback(self, transaction: Transaction) -> None:
-        """End it and leave nothing behind. Fine if it was aborted already."""
+        """End it and leave nothing behind. Fine if it was aborted already: then all is gone."""
         if transaction.state is State.ABORTED:
+            transaction.state, transaction.reason = State.ROLLED_BACK, None
             return
         if transaction.state is not State.ACTIVE:
             raise transaction.refusal()

@@ -30,8 +30,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final, Self, TypeVar
+from typing import Final, ParamSpec, Self, TypeVar
+from weakref import WeakMethod
 
 from sdkit.errors import Closed, DiskUnavailable, Indeterminate, InvalidState, SdkitError
 from sdkit.host import Host, check_host
@@ -54,6 +56,7 @@ from sdkit.store.statements import OpenTransaction
 from sdkit.store.transaction import State, Transaction
 from sdkit.trace import event, span
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 ROOM: Final = "store"
@@ -112,6 +115,13 @@ class StoreEngine:
             f"{len(database.transactions)} transactions>"
         )
 
+    def __del__(self) -> None:
+        if self._open:
+            self._open = False
+            self.home.start(self._journal.close)
+            text = f"{self!r} was dropped while it was open; close it, or use `async with`"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+
     # Life
 
     async def __aenter__(self) -> Self:
@@ -135,8 +145,8 @@ class StoreEngine:
                 record_bytes_max=self.config.transaction_bytes_max,
             ),
             random=self.host.random,
-            on_durable=self._on_durable,
-            on_lost=self._on_lost,
+            on_durable=_weakly(self._on_durable),  # the journal is ours, and not we its
+            on_lost=_weakly(self._on_lost),
             progress=_progress("bytes read"),
         )
         recovery = Recovery()
@@ -423,6 +433,17 @@ class StoreEngine:
     def _next_snapshot_bytes(self) -> int:
         """Due when the log has grown by as much as the snapshot is large, and by the minimum."""
         return max(self.config.snapshot_log_bytes, self._journal.snapshot_bytes)
+
+
+def _weakly(method: Callable[P, None]) -> Callable[P, None]:
+    """A call of ``method`` that does not keep its object: else the two would keep each other."""
+    reference = WeakMethod(method)
+
+    def call(*given: P.args, **by: P.kwargs) -> None:
+        if (there := reference()) is not None:
+            there(*given, **by)
+
+    return call
 
 
 def _progress(of: str) -> Callable[[int, int], None]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import count, islice
 from typing import ClassVar, Final
+from weakref import WeakMethod
 
 from sdkit.errors import SdkitError
 from sdkit.store.config import StoreConfig
@@ -34,7 +35,7 @@ class LockManager:
 
     Args:
         config: how long one waits.
-        abort: ends a transaction with an error.
+        abort: ends a transaction with an error; a method of who owns this.
     """
 
     table_type: ClassVar[type[LockTable[Transaction]]] = LockTable
@@ -49,8 +50,13 @@ class LockManager:
         self.woken: Final[list[tuple[Transaction, SdkitError | None]]] = []
         """Who waits no more: with the lock (None), or aborted with the error."""
         self._limit_s: Final = config.lock_wait_timeout_s
-        self._abort: Final = abort
+        self._abort_method: Final = WeakMethod(abort)  # its owner owns this one
         self._ages: Final = count(1)
+
+    def _abort(self, transaction: Transaction, error: SdkitError) -> None:
+        abort = self._abort_method()
+        assert abort is not None
+        abort(transaction, error)
 
     # Taking
 

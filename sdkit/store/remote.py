@@ -53,6 +53,12 @@ class TransactionLost(Aborted, ConnectionError):
     code = "transaction_lost"
 
 
+COMMITTED: Final = "committed"
+ROLLED_BACK: Final = "rolled back"
+UNKNOWN: Final = "committing or committed: its answer was lost"
+ENDED_BY_ITS_USER: Final = (COMMITTED, ROLLED_BACK, UNKNOWN)
+
+
 class Client(Protocol):
     """What a transaction needs of the client that has begun it."""
 
@@ -118,7 +124,12 @@ class ClientTransaction:
         limit: int | None = None,
     ) -> AsyncIterator[tuple[bytes, bytes]]:
         check_range(start, end, prefix, reverse, limit)
-        connection = await self._begin()
+        self._check_usable()
+        self._busy = True
+        try:
+            connection = await self._begin()
+        finally:
+            self._busy = False
         try:
             items = connection.stream("scan", self._number, start, end, prefix, reverse, limit)
             async with items:
@@ -126,7 +137,8 @@ class ClientTransaction:
                     for key, value in cast(list[tuple[bytes, bytes]], rows):
                         yield key, value
         except SdkitError as error:
-            raise self._explained(error, "scan") from error
+            self._note(error, "scan")
+            raise error.with_traceback(None) from error.__cause__
 
     def savepoint(self) -> ClientSavepoint:
         return ClientSavepoint(self)
@@ -134,7 +146,7 @@ class ClientTransaction:
     async def commit(self) -> int:
         self._check_usable()
         if self._connection is None:
-            self._ended = "committed"
+            self._ended = COMMITTED
             return 0
         self._client.home.check()
         try:
@@ -143,26 +155,33 @@ class ClientTransaction:
             )
         except (NotConnected, Closed) as error:
             self._ended = "lost"
-            raise self._lost("commit", error) from error
+            raise self._lost("commit", error) from error.with_traceback(None)
         except Aborted as error:
             self._end_aborted(error)
-            raise
+            raise error.with_traceback(None) from error.__cause__
         except (Rejected, Unavailable):
             self._give_up("ended: its commit was refused")
             raise
         except BaseException:
             # If the server has not begun it yet, it need not; if it has, this has no effect.
-            self._give_up("committing or committed: its answer was lost")
+            self._give_up(UNKNOWN)
             raise
-        self._ended = "committed"
+        self._ended = COMMITTED
         return cast(int, position)
 
     async def rollback(self) -> None:
-        if self._ended is not None and self._aborted is None:
+        if self._ended is None:
             self._check_usable()
+            await self._roll_back()
+        elif self._ended in ENDED_BY_ITS_USER:
+            self._check_usable()
+        else:  # the server has been told
+            self._ended, self._aborted = ROLLED_BACK, None
+
+    async def _roll_back(self) -> None:
         if self._connection is not None:
             self._client.home.check()
-        self._ended, self._aborted = "rolled back", None
+        self._ended = ROLLED_BACK
         if self._connection is not None and self._connection.is_open:
             # Any of these: the server has ended it, or will, since the connection has ended.
             with suppress(NotConnected, Closed, Indeterminate, InvalidState):
@@ -180,10 +199,10 @@ class ClientTransaction:
         traceback: TracebackType | None,
     ) -> None:
         if kind is None:
-            if self._ended not in ("committed", "rolled back"):
+            if self._ended not in (COMMITTED, ROLLED_BACK):
                 await self.commit()
         elif self._ended is None:
-            await self.rollback()
+            await self._roll_back()  # even if another task is in the middle of a statement
 
     def __del__(self) -> None:
         connection = self._connection
@@ -202,14 +221,17 @@ class ClientTransaction:
     # ------------------------------------------------------------- one statement
 
     async def _statement(self, method: str, *arguments: object, changes: bool = True) -> object:
-        connection = await self._begin()
+        self._check_usable()
         self._busy = True
         try:
+            connection = await self._begin()
             return await connection.call(
                 method, self._number, *arguments, timeout_s=self._client.timeout_s
             )
         except SdkitError as error:
-            raise self._explained(error, method) from error
+            self._note(error, method)
+            # The frames in it hold the error, and this transaction.
+            raise error.with_traceback(None) from error.__cause__
         except asyncio.CancelledError:
             if changes:
                 self._give_up(f"rolled back, since its {method} was cancelled on the way")
@@ -219,7 +241,6 @@ class ClientTransaction:
 
     async def _begin(self) -> Connection:
         """The connection of this transaction; before the first statement, "begin" is sent on it."""
-        self._check_usable()
         if self._connection is None:
             connection = await self._client.connect()
             self._begun = connection.start(
@@ -238,20 +259,25 @@ class ClientTransaction:
         if self._busy:
             raise InvalidState("a statement of this transaction is under way; one task at a time")
 
-    def _explained(self, error: SdkitError, method: str) -> SdkitError:
-        """What a failed statement means for its transaction."""
+    def _note(self, error: SdkitError, method: str) -> None:
+        """Note what a failed statement means for its transaction.
+
+        Raises:
+            TransactionLost: it was not answered.
+            SdkitError: that of the beginning, which the first statement tells.
+        """
+        if self._connection is None:
+            return  # it was never begun, and may be yet
         refused = self._begun and self._begun.done() and self._begun.exception()
         if isinstance(refused, SdkitError) and not isinstance(refused, Indeterminate):
             self._ended = "not begun"
-            return refused
+            raise fresh(refused) from error.with_traceback(None)
         if isinstance(error, Aborted):
             self._end_aborted(error)
         elif isinstance(error, Indeterminate | NotConnected | Closed):
-            lost = self._lost(method, error)
             self._give_up("lost")
-            self._aborted = fresh(lost)
-            return lost
-        return error
+            self._aborted = self._lost(method, error)
+            raise fresh(self._aborted) from error.with_traceback(None)
 
     def _lost(self, method: str, error: SdkitError) -> TransactionLost:
         return TransactionLost(

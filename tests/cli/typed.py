@@ -18,7 +18,11 @@ def answers(text: str, config: StoreServerConfig | None = None) -> str:
             StoreServer(SimulatedHost("db"), config or StoreServerConfig()) as server,
             StoreClient(*server.address) as store,
         ):
-            return "\n".join(await typed(conversation(store), text)) + "\n"
+            talk = conversation(store)
+            try:
+                return "\n".join(await typed(talk, text)) + "\n"
+            finally:
+                await talk.close()
 
     return run(main())
 

@@ -203,6 +203,7 @@ def test_the_error_of_a_begin_is_told_by_the_first_statement() -> None:
             await open_ones[2].get(b"a")
         await open_ones[0].rollback()
         assert await get(store, b"a") is None
+        await open_ones[1].rollback()
 
     with_store(test, transactions_max=2)
 

@@ -147,13 +147,17 @@ def check_range(
         LimitExceeded: a bound that is longer than any key. (One byte more is fine, as
             in "behind the longest key".)
     """
-    for name, bound, may_be_none in (
-        ("start", start, False),
-        ("end", end, True),
-        ("prefix", prefix, True),
-    ):
-        if not isinstance(bound, bytes) and not (may_be_none and bound is None):
+    bounds = (("start", start), ("end", end), ("prefix", prefix))
+    for name, bound in bounds:
+        if not isinstance(bound, bytes) and (bound is not None or name == "start"):
             raise InvalidArgument(f"{name} is {type(bound).__name__}; bounds of a scan are bytes")
+    check_flag("reverse", reverse)
+    is_count = isinstance(limit, int) and not isinstance(limit, bool) and 0 <= limit <= LIMIT_MAX
+    if limit is not None and not is_count:
+        raise InvalidArgument(
+            f"limit is {shown(limit)}; it must be a number of rows, or None for all"
+        )
+    for name, bound in bounds:
         if config and isinstance(bound, bytes) and len(bound) > config.key_bytes_max + 1:
             raise LimitExceeded(
                 f"{name} has {len(bound)} bytes; no key has more than {config.key_bytes_max} "
@@ -161,12 +165,6 @@ def check_range(
                 bytes=len(bound),
                 limit=config.key_bytes_max,
             )
-    check_flag("reverse", reverse)
-    is_count = isinstance(limit, int) and not isinstance(limit, bool) and 0 <= limit <= LIMIT_MAX
-    if limit is not None and not is_count:
-        raise InvalidArgument(
-            f"limit is {shown(limit)}; it must be a number of rows, or None for all"
-        )
 
 
 def check_transaction_bytes(number: int, grown_to: int, config: StoreConfig) -> None:

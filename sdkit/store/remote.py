@@ -98,19 +98,23 @@ class ClientTransaction:
         return cast(int, begun.result())
 
     async def get(self, key: bytes) -> bytes | None:
+        self._check_usable()
         check_key_type(key)
         return cast(bytes | None, await self._statement("get", key, changes=False))
 
     async def get_for_update(self, key: bytes) -> bytes | None:
+        self._check_usable()
         check_key_type(key)
         return cast(bytes | None, await self._statement("get_for_update", key))
 
     async def put(self, key: bytes, value: bytes) -> None:
+        self._check_usable()
         check_key_type(key)
         check_value_type(key, value)
         await self._statement("put", key, value)
 
     async def delete(self, key: bytes) -> None:
+        self._check_usable()
         check_key_type(key)
         await self._statement("delete", key)
 
@@ -123,8 +127,8 @@ class ClientTransaction:
         reverse: bool = False,
         limit: int | None = None,
     ) -> AsyncIterator[tuple[bytes, bytes]]:
-        check_range(start, end, prefix, reverse, limit)
         self._check_usable()
+        check_range(start, end, prefix, reverse, limit)
         self._busy = True
         try:
             connection = await self._begin()

@@ -31,6 +31,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
+from asyncio import _get_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, ParamSpec, Self, TypeVar
 from weakref import WeakMethod
@@ -228,7 +229,8 @@ class StoreEngine:
     def open_transaction(self, isolation: Level, read_only: bool) -> OpenTransaction:
         """The same, for who looks after its end: a server."""
         check_open(self._open)
-        self.home.check()
+        if _get_running_loop() is not self._loop:  # and not `check`: a tenth of a begin
+            self.home.check()
         level = level_of(isolation)
         check_flag("read_only", read_only)
         transaction = OpenTransaction(self, level, read_only)

@@ -60,7 +60,7 @@ class EngineTransaction:
         engine = transaction.engine
         engine.work_this_turn += 1
         if engine.work_this_turn >= WORK_PER_TURN:
-            await transaction.give_turn(0)
+            await transaction.give_turn()
         return value
 
     async def get_for_update(self, key: bytes) -> bytes | None:

@@ -12,6 +12,7 @@ A forked child counts as elsewhere too: it has a copy of the memory, and no loop
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, TypeVarTuple
@@ -61,7 +62,7 @@ class Home:
         Raises:
             InvalidState: it comes from another loop, thread or process; nothing was done.
         """
-        here = _here()
+        here = _get_running_loop()  # asks once, and raises nothing: this is on the way of a begin
         if here is not self._loop:
             where = "no event loop" if here is None else "another event loop"
             raise InvalidState(
@@ -73,7 +74,7 @@ class Home:
     def call_soon(self, function: Callable[[*Given], object], *given: *Given) -> None:
         """Call at home, from wherever this is; not at all if the loop is closed."""
         with suppress(RuntimeError):
-            if _here() is self._loop:
+            if _get_running_loop() is self._loop:
                 self.loop.call_soon(function, *given)
             else:
                 self.loop.call_soon_threadsafe(function, *given)
@@ -86,10 +87,3 @@ class Home:
 async def _quietly(work: Coroutine[Any, Any, None]) -> None:
     with suppress(SdkitError):  # there is nobody to tell
         await work
-
-
-def _here() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -171,23 +171,32 @@ class OpenTransaction(Transaction):
     async def commit(self) -> int:
         """End it, durably. See `interface.Transaction.commit`."""
         self.engine.home.check()
-        count = len(self.writes)
-        if not self._settled(self.database.begin_commit):
-            self.engine.settle()
-            await self.give_turn(1)
-            return 0
-        position = self.engine.append(self)
-        if self.state is not State.COMMITTED:
-            await self.engine.durable(position)
+        engine, count = self.engine, len(self.writes)
+        try:
+            logged = self.database.begin_commit(self)
+        except Aborted:
+            engine.settle()
+            raise
+        if not logged:
+            engine.settle()
+            position, work = 0, 1
         else:
-            await self.give_turn(count * WORK_PER_TURN // WRITES_PER_TURN)
+            position = engine.append(self)
+            if self.state is not State.COMMITTED:
+                await engine.durable(position)
+                return position
+            work = count * WORK_PER_TURN // WRITES_PER_TURN
+        engine.work_this_turn += work
+        if engine.work_this_turn >= WORK_PER_TURN:
+            await self.give_turn()
         return position
 
     def rollback(self) -> None:
         """End it and leave nothing behind. See `interface.Transaction.rollback`."""
-        self.engine.home.check()
+        engine = self.engine
+        engine.home.check()
         self.database.rollback(self)
-        self.engine.settle()
+        engine.settle()
 
     async def after_cancelled(self, statement: Callable[[], Answer[T]]) -> T:
         """Make a statement; one that is under way may have been cancelled just now.
@@ -202,12 +211,10 @@ class OpenTransaction(Transaction):
         answer = statement()
         return await answer if isinstance(answer, CoroutineType) else answer
 
-    async def give_turn(self, work: int) -> None:
-        """Let the others run, if so much has been done by calls that did not wait."""
-        self.engine.work_this_turn += work
-        if self.engine.work_this_turn >= WORK_PER_TURN:
-            self.engine.work_this_turn = 0
-            await asyncio.sleep(0)
+    async def give_turn(self) -> None:
+        """Let the others run: much has been done by calls that did not wait."""
+        self.engine.work_this_turn = 0
+        await asyncio.sleep(0)
 
     async def _lock(self, key: bytes, *, to_read: bool = False) -> None:
         self.check_usable()

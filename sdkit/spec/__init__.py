@@ -23,6 +23,7 @@ Read in this order
     store_oracle        what overlapping transactions may be answered
     store_sessions      transactions that overlap, against the levels' promises
     store_serializable  transactions that overlap, against every order of running them one by one
+    store_refusals      arguments of any type, embedded and over TCP: refused alike
     store_commit        between a commit's record and its durability
     check               checkers of histories, against brute force
     check_oracle        every order, every circle, one by one

@@ -74,7 +74,8 @@ class Driver:
             self.oracle.open[step.session] = session
         self.serial += 1
         session.step, session.asked, session.value = step, self.serial, b"%d" % self.serial
-        if step.verb not in ("commit", "rollback"):
+        reads_later = step.verb == "get_for_update" and self.oracle.promises.reads_after_wait
+        if step.verb not in ("commit", "rollback") and not reads_later:
             self.oracle.begin_statement(session)
         session.task = asyncio.ensure_future(call(session, step))
         await self.settle()
@@ -147,6 +148,8 @@ class Driver:
 
     def succeeded(self, session: Session, step: Step, answer: Answer) -> None:
         oracle = self.oracle
+        if step.verb == "get_for_update":
+            oracle.begin_statement(session)
         locking = step.verb in ("put", "delete", "get_for_update")
         if locking and not self.found_no_row(session, step):
             self.locked(session, step.key)

@@ -411,6 +411,7 @@ def test_it_works_alone_in_a_program_without_a_host_or_a_loop_of_ours() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.stdout == "async sync ['arguments', 'breaker', 'errors', 'forks', 'host', 'ownership', 'trace']\n", (
-        done.stderr
-    )
+    assert (
+        done.stdout
+        == "async sync ['arguments', 'breaker', 'errors', 'forks', 'host', 'ownership', 'trace']\n"
+    ), done.stderr

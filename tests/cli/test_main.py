@@ -263,7 +263,8 @@ def test_a_second_signal_ends_it_at_once_and_without_a_traceback(tmp_path: Path)
 
     async def hold_up() -> None:
         async with StoreClient("127.0.0.1", port) as store:
-            await store.begin().put(b"a", b"1")
+            holder = store.begin()
+            await holder.put(b"a", b"1")
             waiting = asyncio.create_task(store.begin().put(b"a", b"2"))
             await asyncio.sleep(0.1)
             server.send_signal(signal.SIGINT)

@@ -91,7 +91,7 @@ def test_values_of_any_name_and_size_can_be_read() -> None:
         labelled("room.rows", table="a b"): 1.0,
         labelled("room.rows", table="größe", part="1"): 2,
         "room.rows": 3,
-        "room.up": True,
+        "room.up": 1,
         "room.nan": math.nan,
         "room.inf": math.inf,
         "room.low": -math.inf,
@@ -113,8 +113,8 @@ def test_values_of_any_name_and_size_can_be_read() -> None:
     ("values", "said"),
     [
         ({"a b": 1, "a-b": 2}, "two values of sdkit_a_b"),
-        ({"a": "many"}, "value of sdkit_a is 'many'"),
-        ({"a": None}, "value of sdkit_a is None"),
+        ({"a": "many"}, "sdkit_a is 'many'"),
+        ({"a": None}, "sdkit_a is None"),
         ({"told_total": 1}, "two values of sdkit_told_total"),
     ],
 )

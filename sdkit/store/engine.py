@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import warnings
 from asyncio import _get_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, ParamSpec, Self, TypeVar
@@ -115,13 +114,6 @@ class StoreEngine:
             f"<StoreEngine on {self.host.name!r}, {life}, at position {database.visible}, "
             f"{len(database.transactions)} transactions>"
         )
-
-    def __del__(self) -> None:
-        if self._open:
-            self._open = False
-            self.home.start(self._journal.close)
-            text = f"{self!r} was dropped while it was open; close it, or use `async with`"
-            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
     # Life
 

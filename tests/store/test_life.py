@@ -401,23 +401,13 @@ def test_a_closed_engine_is_freed_without_the_collector() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("opened", [embedded, over_tcp])
-def test_a_store_that_is_dropped_while_open_warns_and_ends(opened: Opened) -> None:
+def test_a_client_that_is_dropped_while_connected_warns_and_its_connection_ends() -> None:
     async def main() -> None:
-        if opened is embedded:
-            host = SimulatedHost("db")
-            stores: list[Any] = [await StoreEngine(host).__aenter__()]
-            with pytest.warns(ResourceWarning, match="dropped while it was open"):
-                stores.clear()
-            await asyncio.sleep(1)
-            async with StoreEngine(host) as again:
-                await commits(again)
-            return
         async with StoreServer(SimulatedHost("db"), StoreServerConfig()) as server:
-            stores = [await StoreClient(*server.address).__aenter__()]
+            clients = [await StoreClient(*server.address).__aenter__()]
             assert len(server.connections) == 1
             with pytest.warns(ResourceWarning, match="dropped while it was connected"):
-                stores.clear()
+                clients.clear()
             await asyncio.sleep(1)
             assert not server.connections
 

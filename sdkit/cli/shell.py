@@ -163,6 +163,7 @@ class Talk:
         self._begun: Future[None] = Future()
         self._left_open: list[str] = []
         self._turn = asyncio.Lock()  # a line's, or that of an answer that comes between two
+        self._line: asyncio.Task[None] | None = None  # the last one that was begun
         self._loop = asyncio.new_event_loop()
         self._task = self._loop.create_task(self._talk())
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._task])
@@ -188,21 +189,33 @@ class Talk:
 
     def take(self, line: str) -> list[str]:
         """Carry out a line; what was answered by then. Raises `Refused`."""
-        answered = asyncio.run_coroutine_threadsafe(self._take(line), self._loop)
+        answered: Future[list[str]] = Future()
         try:
+            self._loop.call_soon_threadsafe(self._begin, line, answered)
             return answered.result()
         except BaseException:
-            answered.cancel()  # Ctrl-C: nobody waits for it any more
+            # Ctrl-C, which may come at any instant: whatever has been begun by then is cut short.
+            self._loop.call_soon_threadsafe(self._cut_short)
             raise
+
+    def _begin(self, line: str, answered: Future[list[str]]) -> None:
+        self._line = self._loop.create_task(self._take(line, answered))
+
+    def _cut_short(self) -> None:
+        if self._line is not None:
+            self._line.cancel()
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join()
         self._loop.close()
 
-    async def _take(self, line: str) -> list[str]:
-        async with self._turn:
-            return await self.conversation.take(line)
+    async def _take(self, line: str, answered: Future[list[str]]) -> None:
+        try:
+            async with self._turn:
+                answered.set_result(await self.conversation.take(line))
+        except Exception as error:
+            answered.set_exception(error)
 
     async def _talk(self) -> None:
         """What the thread does: keep the store open until this is cancelled, and listen."""

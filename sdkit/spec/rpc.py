@@ -123,6 +123,8 @@ class Service:
         return {name: getattr(self, name) for name in (*names, *odd)}
 
 
+# Not those that a program has defined besides: they may be as odd as they like.
+OUR_CODES = sorted(code for code, error in codes().items() if error.__module__.startswith("sdkit."))
 DELAYS = st.sampled_from([0.0, 0.0, 0.1, 0.5, 2.0])
 
 
@@ -170,7 +172,7 @@ def rpc(
 
             run(main())
 
-        @given(st.sampled_from(sorted(codes())), st.text("aä ", max_size=5))
+        @given(st.sampled_from(OUR_CODES), st.text("aä ", max_size=5))
         def test_an_error_is_itself_on_the_other_side(self, code: str, text: str) -> None:
             error = codes()[code]
 

@@ -15,7 +15,7 @@ from tests.cli.command import sdkit
 OTHERS = {"typer", "rich", "click", "pydantic", "hypothesis", "pytest", "asyncio"}
 OTHERS |= {"msgpack", "sortedcontainers"}
 BESIDES = {"sdkit", "sdkit.errors", "sdkit.arguments"}  # of every room
-HOST = {"sdkit.host", "sdkit.trace"}
+HOST = {"sdkit.host", "sdkit.trace", "sdkit.forks", "sdkit.ownership"}
 FLOOR_1 = HOST | {"sdkit.storage", "sdkit.net", "msgpack"}
 
 
@@ -38,7 +38,7 @@ print(json.dumps([*ours, *({OTHERS} & sys.modules.keys())]))
         ("arguments", set[str]()),
         ("trace", HOST),
         ("hashing", {"sdkit.hashing"}),
-        ("check", {"sdkit.check", "sdkit.host"}),
+        ("check", {"sdkit.check"} | HOST - {"sdkit.trace"}),
         ("script", {"sdkit.script"}),
         ("breaker", {"sdkit.breaker", "asyncio"} | HOST),
         ("storage", {"sdkit.storage", "asyncio"} | HOST),

@@ -57,7 +57,11 @@ def assert_it_is_a_first_lesson(module: ModuleType) -> None:
         for name in names:
             assert name.split(".")[0] in sys.stdlib_module_names, name
     ran = subprocess.run(
-        [sys.executable, "-m", module.__name__], capture_output=True, text=True, check=True
+        [sys.executable, "-m", module.__name__],
+        cwd=path.parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     shown = [line.strip() for line in lesson.splitlines()]
     for line in ran.stdout.splitlines():

@@ -120,7 +120,11 @@ def main() -> None:
 
     async def timed() -> None:
         await a_year()
-        quick = "in less than a second of ours" if time.monotonic() - began < 1 else "in more than a second of ours"
+        quick = (
+            "in less than a second of ours"
+            if time.monotonic() - began < 1
+            else "in more than a second of ours"
+        )
         say(f"a year is over, {quick}")
 
     run(timed())

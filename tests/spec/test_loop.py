@@ -25,14 +25,18 @@ class CountsWholeSeconds(smallest.JumpingSelector):
 class LatestTimerFirst(smallest.SmallestLoop):
     """Sets a timer the later, the sooner it should come."""
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *args: Any, context: Any = None
+    ) -> Any:
         return super().call_later(1 / (delay + 1), callback, *args, context=context)
 
 
 class ForgetsTimeOuts(smallest.SmallestLoop):
     """Sets every timer but those of time-outs."""
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> Any:
         if "Timeout" in getattr(callback, "__qualname__", ""):
             when = self.time() + 1e12
         return super().call_at(when, callback, *args, context=context)

@@ -3,14 +3,25 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo dev test check bench pictures names torture explore clean
+# `make test ROOM=store`: its own tests, those of its specification, and its scenarios.
+SPEC_storage := disk journal
+SPEC_net := rpc
+SCENARIOS_store := bank levels registers
+SCENARIOS_breaker := cascade
+SCENARIOS_hashing := hashing
+OF_ROOM = $(wildcard tests/$(ROOM) tests/test_$(ROOM).py \
+    $(foreach name,$(or $(SPEC_$(ROOM)),$(ROOM)),tests/spec/test_$(name)*.py) \
+    $(foreach name,$(SCENARIOS_$(ROOM)),tests/scenarios/test_$(name).py))
+TESTS = $(if $(ROOM),$(or $(OF_ROOM),$(error no room is named $(ROOM): look into tests/)),tests)
+
+.PHONY: help demo dev test slow check bench pictures names torture explore clean
 
 help:             ## this list
 	@sed -n 's/^\([a-z]*\): .*## /make \1	/p' Makefile
 
 .venv/run: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable '.[cli]'
 	@touch $@
 
 .venv/dev: .venv/run
@@ -22,8 +33,11 @@ demo: .venv/run   ## eight clients, two kills, no loss: twenty seconds
 
 dev: .venv/dev    ## .venv with what tests, benchmarks and comparisons need, too
 
-test: .venv/dev   ## every test, under five minutes on two cores
-	$(BIN)/python -m pytest -n 2
+test: .venv/dev   ## the tests but for the slow ones, under four minutes on two cores; ROOM=store
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(TESTS)
+
+slow: .venv/dev   ## the slow ones: many examples, many seeds, outside clients; ROOM=store
+	$(BIN)/python -m pytest -n 2 -m slow $(TESTS)
 
 check: .venv/dev  ## lint, format, types, import contract
 	$(BIN)/ruff check .

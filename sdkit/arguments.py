@@ -9,6 +9,8 @@ the same mistake gets the same answer everywhere, embedded and over TCP alike.
     check_one_of     is it one of these words?
     check_function   is it a function, and of the right kind (plain or async)?
     is_async         does calling it give something to be awaited?
+    is_generator     does calling it run nothing yet?
+    is_awaitable     is what came back something to be awaited?
 
 Two things to notice
     1. ``True`` is an ``int`` in Python and ``nan`` compares as False with
@@ -22,11 +24,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Collection
-from typing import Any, Final
+from types import CoroutineType, GeneratorType, NoneType
+from typing import Any, Final, cast
 
 from sdkit.errors import InvalidArgument
 
 SHOWN_MAX: Final = 60
+# Types of most results, which nobody awaits: a look into this set costs a tenth of the question.
+AT_HAND: Final = frozenset({NoneType, bool, int, float, str, bytes, tuple, list, dict, set})
 
 
 def check_between(name: str, value: float, low: float, high: float) -> None:
@@ -73,7 +78,8 @@ def check_function(name: str, function: object, *, asynchronous: bool | None = N
 
     Args:
         asynchronous: True if calling it has to give something to be awaited, False if it
-            must not; None if both will do.
+            must not (nor may it be a generator, which runs nothing when it is called); None if
+            both will do.
 
     Raises:
         InvalidArgument: naming the argument, and what to pass instead.
@@ -82,8 +88,11 @@ def check_function(name: str, function: object, *, asynchronous: bool | None = N
     if not callable(function):
         hint = ""
         if inspect.iscoroutine(function):
-            function.close()  # it never runs, and does not complain of it
-            hint = ": pass the function itself, without calling it"
+            close_unawaited(function)
+            hint = (
+                f": {function.__name__}(...) has been called already: pass the "
+                "function itself, without calling it"
+            )
         raise InvalidArgument(
             f"{name} is {shown(function)}, of type {type(function).__name__}; "
             f"it must be {wanted}{hint}",
@@ -93,6 +102,12 @@ def check_function(name: str, function: object, *, asynchronous: bool | None = N
         is_one = "a plain function" if asynchronous else "an `async def`"
         raise InvalidArgument(
             f"{name} is {shown(function)}, {is_one}; it must be {wanted}", name=name
+        )
+    if asynchronous is not None and is_generator(function):
+        raise InvalidArgument(
+            f"{name} is {shown(function)}, a generator: calling it runs nothing yet; it must be "
+            f"{wanted}",
+            name=name,
         )
 
 
@@ -113,10 +128,39 @@ def is_async(function: object) -> bool:
     return inspect.iscoroutinefunction(getattr(type(inner), "__call__", None))  # noqa: B004
 
 
+def is_generator(function: object) -> bool:
+    """Whether ``function`` is a generator, plain or async: calling it runs nothing yet."""
+    inner = innermost(function)
+    if not inspect.isroutine(inner) and not inspect.isclass(inner):
+        inner = getattr(type(inner), "__call__", None)  # noqa: B004
+    return inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
+
+
+def is_awaitable(value: object) -> bool:
+    """Whether ``value`` is to be awaited: a coroutine, a future, anything with ``__await__``.
+
+    A generator is not: it is a value, to be read later. Only the type is looked at, since a
+    proxy may fail when it is asked what it is.
+    """
+    kind = type(value)
+    if kind in AT_HAND:
+        return False
+    if kind is GeneratorType:  # one made by `types.coroutine` is to be awaited all the same
+        generator = cast("GeneratorType[object, object, object]", value)
+        return bool(generator.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+    return hasattr(kind, "__await__")
+
+
+def close_unawaited(value: object) -> None:
+    """Let a coroutine that is refused go, without its complaint of never having been awaited."""
+    if type(value) is CoroutineType:
+        cast("CoroutineType[object, object, object]", value).close()
+
+
 def innermost(function: object) -> Any:
-    """The function inside any number of ``functools.partial``."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    """The function inside any number of ``functools.partial`` and ``staticmethod``."""
+    while isinstance(function, functools.partial | staticmethod):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
     return function
 
 

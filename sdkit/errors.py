@@ -213,6 +213,10 @@ _KINDS: Final[dict[str, type[SdkitError]]] = {
 }
 
 
+# Raised in a coroutine, these do not fail it but steer it.
+_STEERING: Final = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, KeyboardInterrupt)
+
+
 def codes() -> Mapping[str, type[SdkitError]]:
     """Every code that an imported module defines, with its class."""
     return _by_code
@@ -225,9 +229,13 @@ def from_wire(kind: str, code: str, message: str, fields: Mapping[str, object]) 
     kind becomes `Indeterminate`, the answer that assumes least.
     """
     cls = _by_code.get(code)
-    if cls is None or cls.kind != kind:
+    if cls is None or cls.kind != kind or issubclass(cls, _STEERING):
         cls = _KINDS.get(kind, Indeterminate)
-    error = cls.__new__(cls)
-    # A subclass may take other arguments than a message; on the wire all look alike.
-    SdkitError.__init__(error, message, **{str(name): value for name, value in fields.items()})
+    facts = {str(name): value for name, value in fields.items()}
+    try:
+        error = cls.__new__(cls)
+        # A subclass may take other arguments than a message; on the wire all look alike.
+        SdkitError.__init__(error, message, **facts)
+    except Exception:  # somebody's subclass cannot be made like that; what it means is known
+        return _KINDS.get(kind, Indeterminate)(message, **facts)
     return error

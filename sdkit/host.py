@@ -12,9 +12,8 @@ Four things to notice
        jumps when an operator or NTP sets it. `Host.monotonic_ns` only moves
        forward and says nothing about the date: durations, deadlines, leases.
        A core's docstring says which of the two it takes.
-    2. A data directory has one owner. `Host.local` locks it with ``flock``,
-       which the kernel drops when the process dies, however it dies: there is
-       no stale lock to clean up after ``kill -9``.
+    2. A data directory has one owner: `Host.local` locks it (`sdkit.ownership`).
+       A forked child does not own what its parent does, and makes a host of its own.
     3. Randomness has two sources, and mixing them is a hole. `Host.random` is for
        jitter and choices: it may be seeded, and whoever sees enough of its
        output can compute the rest. `Host.secret` is for what an attacker must
@@ -29,28 +28,28 @@ loop's, real or simulated.
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import random
-import resource
 import secrets
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from sdkit.arguments import check_between
-from sdkit.errors import DirectoryInUse, DirectoryUnusable, InvalidArgument, InvalidState
+from sdkit.arguments import check_between, shown
+from sdkit.errors import InvalidArgument, InvalidState
+from sdkit.forks import renew_in_child
+from sdkit.ownership import DirectoryLock
 
 if TYPE_CHECKING:
     from sdkit.storage.disk import Disk
 
-LOCK_NAME: Final = "lock"
 SECRET_BYTES_MAX: Final = 1 << 20
+DESCRIPTORS_MAX: Final = 1 << 31
 
 
 class Host:
@@ -68,28 +67,33 @@ class Host:
     def __init__(
         self, name: str, disk: Disk | None = None, *, random: random.Random | None = None
     ) -> None:
+        self._lock: DirectoryLock | None = None
+        _check_parts(name, disk, random)
         self.name: Final = name
         self.random: Final = random or _new_random()
         # Drawn once, here: a serial that is drawn only while somebody listens
         # would make listening change the run.
         self.span_serial: Final[Iterator[int]] = itertools.count(self.random.getrandbits(48) << 16)
         self._disk = disk
-        self._lock: DirectoryLock | None = None
+        self._closed = self._entered = False
 
     @classmethod
     def local(cls, name: str, data_dir: str | os.PathLike[str]) -> Self:
         """The real machine, owning ``data_dir`` (made if it is missing) until `close`.
 
+        Dropped while it is open, it warns and gives the directory up.
+
         Raises:
+            InvalidArgument: ``name`` or ``data_dir`` cannot be one.
             DirectoryInUse: a live process owns it; the message says which.
-            DirectoryUnusable: it cannot be made or written.
+            DirectoryUnusable: it cannot be made or written, or this platform (Windows) has no
+                locks on directories.
         """
         # The one import upwards, kept out of load time.
         from sdkit.storage.local_disk import LocalDisk
 
-        lock = DirectoryLock(Path(data_dir))
-        host = cls(name, LocalDisk(Path(data_dir)))
-        host._lock = lock
+        host = cls(name, LocalDisk(data_dir))
+        host._lock = DirectoryLock(data_dir)
         return host
 
     @property
@@ -97,8 +101,9 @@ class Host:
         """The disk.
 
         Raises:
-            InvalidState: this host has none.
+            InvalidState: this host has none, was closed, or is a forked child's copy.
         """
+        self._check_owner()
         if self._disk is None:
             raise InvalidState(
                 f"host {self.name} has no disk; make it with Host.local(name, directory)"
@@ -128,6 +133,11 @@ class Host:
         The limit that holds (the *soft* one) is raised as far as that takes, up
         to the hard one.
         """
+        check_between("needed", needed, 0, DESCRIPTORS_MAX)
+        try:
+            import resource
+        except ImportError:  # Windows has no such limit
+            return needed
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft == resource.RLIM_INFINITY:
             return needed
@@ -144,9 +154,22 @@ class Host:
         """Give the data directory up. Safe to call twice."""
         if self._lock is not None:
             self._lock.release()
-            self._lock = None
+            self._closed = True
+
+    def _check_owner(self) -> None:
+        if self._closed:
+            raise InvalidState(f"host {self.name} is closed; its directory may be another's by now")
+        if self._lock is not None and not self._lock.is_held:
+            raise InvalidState(
+                f"host {self.name} belongs to the process that this one was forked from; "
+                "make one here, with Host.local and another directory"
+            )
 
     def __enter__(self) -> Self:
+        self._check_owner()
+        if self._entered:
+            raise InvalidState(f"host {self.name} was entered before; one `with` closes it")
+        self._entered = True
         return self
 
     def __exit__(
@@ -155,47 +178,18 @@ class Host:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._entered = False
         self.close()
 
+    def __repr__(self) -> str:
+        where = "" if self._disk is None else f" on {self._disk!r}"
+        return f"<{type(self).__name__} {self.name}{where}{', closed' if self._closed else ''}>"
 
-class DirectoryLock:
-    """Exclusive ownership of a directory, until `release` or the end of the process.
-
-    It excludes other processes, and a second owner in the same one.
-
-    Args:
-        directory: made if it is missing.
-        name: of the lock file in it; owners of different things use different ones.
-
-    Raises:
-        DirectoryInUse, DirectoryUnusable: see `Host.local`.
-    """
-
-    def __init__(self, directory: Path, name: str = LOCK_NAME) -> None:
-        path = directory / name
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise directory_unusable(directory, error) from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(self._descriptor, 64, 0).decode("ascii", "replace").strip()
-            os.close(self._descriptor)
-            raise DirectoryInUse(
-                f"{directory} is in use by {holder or 'another process'}; "
-                "stop it, or choose another directory",
-                directory=str(directory),
-                holder=holder,
-            ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, b"process %d\n" % os.getpid(), 0)
-
-    def release(self) -> None:
-        # The file stays: unlinking it would let two later processes lock two
-        # different files of the same name.
-        os.close(self._descriptor)
+    def __del__(self) -> None:
+        if self._lock is not None and self._lock.is_held:
+            message = f"{self!r} was dropped and not closed"
+            self.close()  # first, since a warning may be an error
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
 
 def check_host(host: object) -> None:
@@ -211,23 +205,20 @@ def check_host(host: object) -> None:
         )
 
 
-def directory_unusable(directory: Path, error: OSError) -> DirectoryUnusable:
-    """What to raise when making or writing a data directory has failed with ``error``."""
-    return DirectoryUnusable(
-        f"cannot use {directory} as a data directory: {_why_unusable(error)}",
-        directory=str(directory),
-    )
-
-
-def _why_unusable(error: OSError) -> str:
-    match error:
-        case FileExistsError():
-            return "it is a file; name a directory, which is made if it is missing"
-        case NotADirectoryError():
-            return "a part of its path is a file; name another directory"
-        case PermissionError():
-            return f"{error.strerror}; name one that this user may write, or change its owner"
-    return str(error.strerror)
+def _check_parts(name: object, disk: object, generator: object) -> None:
+    """Refuse what a host cannot be made of; each is asked for much later otherwise."""
+    if not isinstance(name, str) or not name:
+        raise InvalidArgument(f"name is {shown(name)}; a host's name is text, and not empty")
+    if disk is not None and not callable(getattr(disk, "claim", None)):
+        raise InvalidArgument(
+            f"disk is {shown(disk)}, of type {type(disk).__name__}; it must be a Disk. "
+            "For a directory: Host.local(name, directory)"
+        )
+    if generator is not None and not isinstance(generator, random.Random):
+        raise InvalidArgument(
+            f"random is {shown(generator)}, of type {type(generator).__name__}; it must be a "
+            "random.Random"
+        )
 
 
 def current() -> Host:
@@ -237,7 +228,12 @@ def current() -> Host:
 
 @contextmanager
 def running_on(host: Host) -> Iterator[Host]:
-    """Make ``host`` the current one for the block, and for tasks started in it."""
+    """Make ``host`` the current one for the block, and for tasks started in it.
+
+    Raises:
+        InvalidArgument: it is no host.
+    """
+    check_host(host)
     token = _current.set(host)
     try:
         yield host
@@ -248,7 +244,7 @@ def running_on(host: Host) -> Iterator[Host]:
 def _new_random() -> random.Random:
     """Seeded by the operating system, and anew in a forked child: it would repeat its parent."""
     made = random.Random()
-    os.register_at_fork(after_in_child=made.seed)
+    renew_in_child(made, random.Random.seed)
     return made
 
 

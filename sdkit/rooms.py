@@ -15,11 +15,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sdkit.errors import InvalidArgument
-from sdkit.host import Host
-from sdkit.net.server import Server, ServerConfig
+
+if TYPE_CHECKING:
+    from sdkit.host import Host
+    from sdkit.net.server import Server, ServerConfig
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,13 @@ import pytest
 from docs.pictures import pages, redrawn
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def drawn_slowly(page: Path) -> list[pytest.MarkDecorator]:
+    """`tests/without` makes the same hundreds of runs as the tables of one page."""
+    return [pytest.mark.slow] if page.name == "break-it.md" else []
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=page.name, marks=drawn_slowly(page)) for page in pages()]
+)
 def test_the_pictures_of_a_page_are_drawn_from_a_run_of_this_code(page: Path) -> None:
     assert page.read_text(encoding="utf-8") == redrawn(page), "run `make pictures`"

@@ -17,6 +17,9 @@ Read in this order
     circuit     the breaker as a machine: generations, permits, what counts
     judging     which errors speak against the callee
     layer       what can be put around a function, of whichever kind
+    results     a bad result is a failure for every layer, and in the end a result again
+    checks      clocks and sources of chance, refused where they are given
+    steps       one step at a time; what is told after it; a lock that a fork leaves free
     metrics     what there is to see at one look
     breaker     the shell: decorator, block, plain object; tasks and threads
     budget      how many retries all callers together may add

@@ -27,8 +27,10 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from sdkit.arguments import check_between
-from sdkit.breaker.layer import Layer, check_name, refuse_coroutine
+from sdkit.breaker.layer import Layer, check_name, refuse_awaitable
 from sdkit.breaker.places import BulkheadFull, Places
+from sdkit.breaker.steps import LOCK, Steps
+from sdkit.errors import InvalidState
 
 __all__ = ["Bulkhead", "BulkheadFull"]
 
@@ -64,9 +66,10 @@ class Bulkhead(Layer):
         check_name(name, self.kind, "calls_max")
         check_between("wait_max_s", wait_max_s, 0.0, 86_400.0)
         self.name: Final = name
-        self._places: Final = self.places_type(name, calls_max, waiting_max)
+        self._steps: Final = Steps()
+        self._places: Final = self.places_type(name, calls_max, waiting_max, self._steps.say)
         self._wait_max_s = wait_max_s
-        self._lock: Final = threading.RLock()  # a listener may ask the bulkhead about itself
+        self._forks = LOCK.forks  # of the process whose calls are counted
 
     def __repr__(self) -> str:
         places = self._places
@@ -105,8 +108,7 @@ class Bulkhead(Layer):
         def bounded(*args: P.args, **kwargs: P.kwargs) -> T:
             with self:
                 result = function(*args, **kwargs)
-                if asyncio.iscoroutine(result):
-                    refuse_coroutine(result, function, self.kind)
+                refuse_awaitable(result, function, self.kind)
                 return result
 
         return bounded
@@ -114,8 +116,8 @@ class Bulkhead(Layer):
     # ── tasks ────────────────────────────────────────────────────────────────
 
     async def __aenter__(self) -> Self:
-        with self._lock:
-            if self._places.enter():
+        with self._steps:
+            if self._here().enter():
                 return self
             loop = asyncio.get_running_loop()
             place = loop.create_future()
@@ -142,8 +144,8 @@ class Bulkhead(Layer):
     # ── threads ──────────────────────────────────────────────────────────────
 
     def __enter__(self) -> Self:
-        with self._lock:
-            if self._places.enter():
+        with self._steps:
+            if self._here().enter():
                 return self
             place = threading.Event()
             number = self._places.wait(place.set)
@@ -167,26 +169,40 @@ class Bulkhead(Layer):
 
     # ── both ─────────────────────────────────────────────────────────────────
 
+    def _here(self) -> Places[Wake]:
+        """The places, as far as this process has filled them.
+
+        In a forked child those who were inside or in line are not there to leave.
+        """
+        if self._forks != LOCK.forks:
+            self._forks = LOCK.forks
+            self._places.empty()
+        return self._places
+
     def _leave(self) -> None:
-        with self._lock:
-            wake = self._places.leave()
+        with self._steps:
+            places = self._here()
+            # None is taken where a block that was entered before a fork is left after it.
+            if not places.taken and not LOCK.forks:
+                raise InvalidState(f"bulkhead {self.name} was left more often than it was entered")
+            wake = places.leave() if places.taken else None
         while wake is not None:
             try:
                 wake()
             except RuntimeError:  # the event loop of whoever waited is closed: hand it on
-                with self._lock:
+                with self._steps:
                     wake = self._places.leave()
             else:
                 return
 
     def _stop_waiting(self, number: int) -> None:
-        with self._lock:
+        with self._steps:
             has_left = self._places.give_up(number)
         if not has_left:
             self._leave()
 
     def _waited_too_long(self) -> BulkheadFull:
-        with self._lock:
+        with self._steps:
             return self._places.send_away(f"and no place came free in {self._wait_max_s:g} s")
 
 

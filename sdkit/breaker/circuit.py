@@ -49,7 +49,7 @@ M. Nygard, "Release It!", 2007, §5.2; generations as in sony/gobreaker.
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final
 
@@ -78,7 +78,7 @@ class Generation:
 
     Two of its attributes are for a shell in a hurry. While it ``lets_all_through``,
     `Circuit.admit` would return it and change nothing. While its ``success_is_harmless``,
-    `Circuit.succeed` would change nothing but append False to ``volume``, if there is one.
+    `Circuit.succeed` would change nothing but draw the next of ``volume``, if there is one.
 
     Args:
         state: in which.
@@ -89,7 +89,7 @@ class Generation:
     def __init__(self, state: State, since_ns: int, window: Window) -> None:
         self.state: Final = state
         self.window: Final = window
-        self.volume: Final[deque[bool] | None] = window.volume
+        self.volume: Final[Iterator[int] | None] = window.volume
         self.lets_all_through = state in LETS_ALL_THROUGH  # and is the present one
         self.success_is_harmless = self.lets_all_through and window.success_is_harmless
         self.since_ns = since_ns
@@ -120,10 +120,19 @@ class Circuit:
         config: its thresholds.
         randomness: draws the jitter of its open times.
         now_ns: a monotonic clock, from any origin; the same clock everywhere below.
+        say: is told each event; a shell with a lock tells them on when that is free.
     """
 
-    def __init__(self, name: str, config: BreakerConfig, randomness: Random, now_ns: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: BreakerConfig,
+        randomness: Random,
+        now_ns: int,
+        say: Callable[..., None] = event,
+    ) -> None:
         self.name: Final = name
+        self._say: Final = say
         self.totals: Final = Totals()
         self._randomness = randomness
         self._openings = 0  # in a row, without having been closed in between
@@ -228,6 +237,7 @@ class Circuit:
         if self.state is State.METRICS_ONLY:
             self.totals.would_open += 1
             failures, calls = self._counted(now_ns)
+            event = self._say
             event("breaker.would_open", breaker=self.name, failures=failures, calls=calls)
             self._begin(State.METRICS_ONLY, now_ns)
             return
@@ -304,6 +314,7 @@ class Circuit:
             open_s = self._open_for_ns / SECOND_NS
         elif here.state is State.CLOSED:
             self._openings = 0
+        event = self._say
         event(
             "breaker.change",
             breaker=self.name,
@@ -331,6 +342,7 @@ class Circuit:
         self.totals.refused += 1
         wait_ns = self.retry_after_ns(now_ns)
         wait_s = None if wait_ns is None else wait_ns / SECOND_NS
+        event = self._say
         event("breaker.refuse", breaker=self.name, state=self.state.value, retry_after_s=wait_s)
         match self.state:
             case State.OPEN:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from sdkit.arguments import check_between
+from sdkit.arguments import check_between, shown
 from sdkit.breaker.backoff import Backoff
 from sdkit.breaker.policies import ConsecutiveFailures, FailureRate, Policy
 from sdkit.errors import InvalidArgument
@@ -59,7 +59,7 @@ class BreakerConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.trip, ConsecutiveFailures | FailureRate):
             raise InvalidArgument(
-                f"trip is {self.trip!r}; say what is counted: ConsecutiveFailures(10) or "
+                f"trip is {shown(self.trip)}; say what is counted: ConsecutiveFailures(10) or "
                 "FailureRate(50, window_calls=100)",
                 name="trip",
             )

@@ -20,19 +20,25 @@ Things to notice
        forced is never touched, so a push of new thresholds closes nothing.
     3. After losing the store it reads the whole document again before it listens: what
        changed in between was pushed to nobody.
+    4. Left where it was entered, its task is over. Dropped without that it says so
+       (``ResourceWarning``) and ends its task, which knows it weakly only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import warnings
+import weakref
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from sdkit import host as hosts
-from sdkit.arguments import check_between
+from sdkit.arguments import check_between, is_async, shown
 from sdkit.breaker.backoff import SECOND_NS, Backoff
 from sdkit.breaker.breaker import Breaker
+from sdkit.breaker.layer import check_part
 from sdkit.breaker.settings import Setting, parse
 from sdkit.breaker.states import Trigger
 from sdkit.errors import InvalidArgument, InvalidState
@@ -57,7 +63,7 @@ class Following:
         backoff: the pauses between two tries while the store is down.
 
     Raises:
-        InvalidArgument: two breakers have the same name; or a value is out of range.
+        InvalidArgument: an argument is not what it should be; or two breakers have the same name.
     """
 
     def __init__(
@@ -69,10 +75,16 @@ class Following:
         backoff: Backoff | None = None,
     ) -> None:
         check_between("patience_s", patience_s, 0.0, 3600.0)
+        check_part("backoff", backoff, Backoff)
+        _check_source(source)
+        if isinstance(breakers, Breaker) or not isinstance(breakers, Iterable):
+            raise InvalidArgument(f"breakers is {shown(breakers)}; it must be a list of breakers")
         self._source, self._patience_s = source, patience_s
         self._backoff = backoff or Backoff(first_s=0.1, max_s=30.0)
         self._breakers: Final[dict[str, Breaker]] = {}
         for breaker in breakers:
+            if not isinstance(breaker, Breaker):
+                raise InvalidArgument(f"breakers has {shown(breaker)}; it must be a Breaker(...)")
             if breaker.name in self._breakers:
                 raise InvalidArgument(
                     f"two breakers are named {breaker.name}; the document has one entry for them"
@@ -85,11 +97,17 @@ class Following:
         self.problem: str | None = "nothing was read yet"
 
     async def __aenter__(self) -> Self:
-        """Read the document, if that can be done in ``patience_s``."""
+        """Read the document, if that can be done in ``patience_s``.
+
+        Raises:
+            InvalidState: it is entered already, by whatever task or loop.
+        """
         if self._task is not None:
             raise InvalidState("these settings are followed already; enter once")
         self._heard = asyncio.Event()
-        self._task = asyncio.create_task(self._follow(), name="breaker settings")
+        # The task knows us weakly only: it must not be what keeps us from being dropped.
+        following = _follow(weakref.ref(self), self._source, self._backoff)
+        self._task = asyncio.create_task(following, name="breaker settings")
         try:
             async with asyncio.timeout(self._patience_s):
                 await self._heard.wait()
@@ -108,28 +126,36 @@ class Following:
     ) -> None:
         await self._stop()
 
-    async def _stop(self) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        self._task = None
+    def __del__(self) -> None:
+        task: asyncio.Task[None] | None = getattr(self, "_task", None)
+        if task is None or task.done():
+            return
+        warnings.warn(
+            "settings of breakers were followed and dropped; leave the block of `Following`",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+        if not task.get_loop().is_closed():
+            task.get_loop().call_soon_threadsafe(task.cancel)
 
-    async def _follow(self) -> None:
-        failures = 0
-        while True:
-            try:
-                async for document in self._source.documents():
-                    failures = 0
-                    self._apply(document)
-                reason = "the store has ended the stream of documents"
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-            failures += 1
-            wait_ns = self._backoff.wait_ns(failures, hosts.current().random)
-            self._keep(f"the store of the settings is lost: {reason}", wait_ns / SECOND_NS)
-            await asyncio.sleep(wait_ns / SECOND_NS)
+    async def _stop(self) -> None:
+        task = self._task
+        if task is None:
+            raise InvalidState("these settings are not followed; enter first")
+        if task.get_loop() is not asyncio.get_running_loop():
+            raise InvalidState(
+                "these settings are followed in another event loop; leave the block where it was "
+                "entered"
+            )
+        self._task = None
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()  # what a listener has raised, say
 
     def _apply(self, document: bytes) -> None:
+        """Set the breakers as ``document`` says, as far as it is right."""
         assert self._heard is not None
         self._heard.set()
         try:
@@ -164,9 +190,51 @@ class Following:
                 breaker.measure_only()
             case _:
                 breaker.reset()
-        forced = None if setting.force is None else setting.force.value
+        forced = None if setting.force is None else str(setting.force)
         event("breaker.settings", breaker=breaker.name, forced=forced)
 
     def _keep(self, reason: str, again_s: float | None) -> None:
+        """Say why the last good settings hold."""
         self.problem = reason
         event("breaker.settings_kept", reason=reason, again_s=again_s)
+
+
+async def _follow(following: weakref.ref[Following], source: Source, backoff: Backoff) -> None:
+    failures = 0
+    while True:
+        try:
+            async for document in source.documents():
+                failures = 0
+                here = following()
+                if here is None:
+                    return
+                here._apply(document)
+                del here  # not kept while it waits for the next one
+                await asyncio.sleep(0)  # a source that always has one must not take the loop
+            reason = "the store has ended the stream of documents"
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        failures += 1
+        wait_ns = backoff.wait_ns(failures, hosts.current().random)
+        here = following()
+        if here is None:
+            return
+        here._keep(f"the store of the settings is lost: {reason}", wait_ns / SECOND_NS)
+        del here
+        await asyncio.sleep(wait_ns / SECOND_NS)
+
+
+def _check_source(source: Source) -> None:
+    documents: object = getattr(source, "documents", None)
+    if documents is None:
+        raise InvalidArgument(
+            f"source is {shown(source)}; it must be an object with a method `documents`, an async "
+            "generator that yields the document, and again when it changes",
+            name="source",
+        )
+    if not callable(documents) or is_async(documents) or inspect.isgeneratorfunction(documents):
+        raise InvalidArgument(
+            f"source.documents is {shown(documents)}; it must be an async generator: an "
+            "`async def` that yields the document, and again when it changes",
+            name="source",
+        )

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from sdkit.breaker.circuit import Circuit
 from sdkit.breaker.policies import SECOND_NS
 from sdkit.breaker.states import State
+from sdkit.trace.metrics import labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,11 @@ def look(circuit: Circuit, now_ns: int) -> BreakerMetrics:
 
 
 def gauges(name: str, seen: BreakerMetrics) -> dict[str, float]:
-    """The numbers of a breaker under the names that `sdkit.trace.Metrics.text` takes."""
+    """The numbers of a breaker as `sdkit.trace.Metrics.text` takes them.
+
+    The name is a label, ``breaker.open{breaker="GET /users"}``: a name is anything that
+    somebody calls a breaker, and the same question is asked of all breakers at once.
+    """
     values: dict[str, float] = {
         "open": seen.state in (State.OPEN, State.FORCED_OPEN),
         "failed_total": seen.failed,
@@ -76,4 +81,6 @@ def gauges(name: str, seen: BreakerMetrics) -> dict[str, float]:
     }
     if seen.failure_rate is not None:
         values["failure_rate"] = seen.failure_rate
-    return {f"breaker.{name}.{what}": float(value) for what, value in values.items()}
+    return {
+        labelled(f"breaker.{what}", breaker=name): float(value) for what, value in values.items()
+    }

@@ -23,6 +23,7 @@ Two things to notice
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from sdkit.arguments import check_between
@@ -47,15 +48,23 @@ class Places(Generic[W]):
         name: how errors and events call it.
         calls_max: places, 1 to 1,000,000.
         waiting_max: length of the line, 0 to 1,000,000.
+        say: is told each event; a shell with a lock tells them on when that is free.
 
     Raises:
         InvalidArgument: a value is out of range.
     """
 
-    def __init__(self, name: str, calls_max: int, waiting_max: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        calls_max: int,
+        waiting_max: int,
+        say: Callable[..., None] = event,
+    ) -> None:
         check_between("calls_max", calls_max, 1, 1_000_000)
         check_between("waiting_max", waiting_max, 0, 1_000_000)
         self.name: Final = name
+        self._say: Final = say
         self.calls_max, self.waiting_max = calls_max, waiting_max
         self.taken = 0
         self.shed = 0  # so many were sent away
@@ -89,6 +98,7 @@ class Places(Generic[W]):
     def send_away(self, why: str) -> BulkheadFull:
         """The refusal, counted and told."""
         self.shed += 1
+        event = self._say
         event("breaker.shed", bulkhead=self.name, calls=self.taken, waiting=len(self._line))
         return BulkheadFull(
             f"bulkhead {self.name} has {self.taken} calls under way of {self.calls_max} and "
@@ -106,6 +116,11 @@ class Places(Generic[W]):
             return waiter
         self.taken -= 1
         return None
+
+    def empty(self) -> None:
+        """Begin anew, with all places free: those who had one, or waited, are not here any more."""
+        self.taken = 0
+        self._line.clear()
 
     def give_up(self, number: int) -> bool:
         """Leave the line. False if it is too late: the place was handed over already."""

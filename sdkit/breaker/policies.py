@@ -32,7 +32,9 @@ minimum number of calls).
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -70,7 +72,7 @@ class FailureRate:
     """Open when at least ``percent`` of the calls in the window failed.
 
     Args:
-        percent: above 0, at most 100.
+        percent: 1 to 100. Below 1 is refused: that is a fraction, of whoever means 50 by 0.5.
         window_calls: the last so many calls, 1 to 10,000; 100 if ``window_s`` is not given either.
         window_s: instead: the calls of the last so many seconds, 0.001 to 86,400.
         calls_min: with fewer calls in the window it never opens.
@@ -90,6 +92,12 @@ class FailureRate:
         if self.percent == 0:
             raise InvalidArgument(
                 "percent is 0; it must be above 0, or the breaker would open with every call",
+                name="percent",
+            )
+        if self.percent < 1:
+            raise InvalidArgument(
+                f"percent is {self.percent}, less than one call of a hundred; if that is the "
+                f"fraction, give the percentage: {self.percent * 100:g}",
                 name="percent",
             )
         check_between("calls_min", self.calls_min, 1, 1_000_000)
@@ -130,11 +138,11 @@ class Window(Protocol):
 
     While ``success_is_harmless``, a success cannot open the breaker and changes nothing but
     the volume, which is ``volume`` (None where nobody counts it): whoever holds the window
-    may append False there and skip `record`.
+    may draw the next number there and skip `record`.
     """
 
     success_is_harmless: bool
-    volume: deque[bool] | None
+    volume: Iterator[int] | None
 
     def record(self, failed: bool, now_ns: int) -> bool:
         """Remember a call that has ended; True if there are now too many failures."""
@@ -150,7 +158,7 @@ class ConsecutiveRun:
 
     def __init__(self, failures_max: int) -> None:
         self.success_is_harmless = True
-        self.volume: deque[bool] | None = None
+        self.volume: Iterator[int] | None = None
         self._failures_max = failures_max
         self._run = 0
 
@@ -164,39 +172,57 @@ class ConsecutiveRun:
 
 
 class CountWindow:
-    """The outcomes of the last calls. A success is O(1), a failure O(window) in C.
+    """The outcomes of the last calls. Every call is O(1).
 
-    Once there are ``calls_min`` calls, a success can only lower the rate, so nobody needs to
-    look; the failures are counted when one more comes. A healthy call then costs an append,
-    which threads may do at once, where keeping a sum would cost a lock and ten times as much.
+    Only failures are remembered, each by its number among all calls: those of the last
+    ``calls`` numbers are in the window. A success is a number that nobody keeps. Once there are
+    ``calls_min`` calls it can only lower the rate, so nobody needs to look, and a healthy call
+    costs one step of a counter, which threads may take at once without a lock.
     """
 
     def __init__(self, percent: float, calls: int, calls_min: int) -> None:
         self.success_is_harmless = True
-        self._kept: Final[deque[bool]] = deque(maxlen=calls)  # True: failed; the oldest falls out
-        self.volume: deque[bool] | None = self._kept
-        self._percent, self._calls_min = percent, calls_min
+        self._drawn: Final = itertools.count()
+        self.volume: Iterator[int] | None = self._drawn
+        self._looks = 0  # of what was drawn: reading a counter is drawing from it
+        self._failures: Final[deque[int]] = deque()  # their numbers, from 1; the oldest first
+        self._percent, self._window, self._calls_min = percent, calls, calls_min
 
     def record(self, failed: bool, now_ns: int) -> bool:
-        self._kept.append(failed)
-        failures, calls = self._kept.count(True), len(self._kept)
+        next(self._drawn)
+        if failed:
+            self._failures.append(self._calls())
+        failures, calls = self._counted()
         self.success_is_harmless = failures == 0 or calls >= self._calls_min
         return _too_many(failures, calls, self._percent, self._calls_min)
 
     def rate(self, now_ns: int) -> tuple[int, int] | None:
-        return self._kept.count(True), len(self._kept)
+        return self._counted()
+
+    def _counted(self) -> tuple[int, int]:
+        """Failures and calls in the window. Each failure is dropped once."""
+        calls = self._calls()
+        while self._failures and self._failures[0] <= calls - self._window:
+            self._failures.popleft()
+        return len(self._failures), min(calls, self._window)
+
+    def _calls(self) -> int:
+        calls = next(self._drawn) - self._looks
+        self._looks += 1
+        return calls
 
 
 class TimeWindow:
     """The calls of the last while, in `BUCKETS` buckets. Every call is O(1).
 
-    A clock that steps back moves no call out of the window: what is in it
-    ages from the new reading on.
+    A clock that steps back moves no call out of the window. By less than its length, the call
+    counts as made now: threads read the clock before they take turns, and one may come late
+    with its reading. By more, what is in the window ages from the new reading on.
     """
 
     def __init__(self, percent: float, length_ns: int, calls_min: int) -> None:
         self.success_is_harmless = False  # each has to be put into the bucket of its time
-        self.volume: deque[bool] | None = None
+        self.volume: Iterator[int] | None = None
         self._bucket_ns = max(1, length_ns // BUCKETS)
         self._percent, self._calls_min = percent, calls_min
         self._buckets = deque([(0, 0)] * BUCKETS, maxlen=BUCKETS)  # failures, calls
@@ -218,6 +244,8 @@ class TimeWindow:
     def _forget_until(self, now_ns: int) -> None:
         number = now_ns // self._bucket_ns
         past = 0 if self._number is None else number - self._number
+        if -BUCKETS < past < 0:
+            return
         for _ in range(min(past, BUCKETS)):
             failures, calls = self._buckets[0]
             self._failures -= failures

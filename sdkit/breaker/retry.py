@@ -21,6 +21,8 @@ What may be repeated (``docs/errors.md``)
     Aborted          nothing of a whole transaction happened: repeat that, not this call
     ConnectionRefusedError
                      Python's own; nobody listens, so nothing was sent: yes
+    a bad result     the callee has answered, and ``failure_if`` calls it a failure: yes
+                     (`sdkit.breaker.results`)
     any other        unknown, since a `TimeoutError` or another `OSError` may come after
                      the call did its work; ``retry_on`` can name it
 
@@ -39,24 +41,24 @@ import functools
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
-from threading import Lock
 from typing import Any, Final, ParamSpec, TypeVar
 
 from sdkit import host as hosts
 from sdkit.arguments import check_between
 from sdkit.breaker.backoff import SECOND_NS, Backoff
 from sdkit.breaker.budget import RetryBudget
+from sdkit.breaker.checks import check_bool, check_random
 from sdkit.breaker.circuit import CircuitOpen
 from sdkit.breaker.judging import Errors, judge
-from sdkit.breaker.layer import Layer, check_part, name_of, refuse_coroutine
+from sdkit.breaker.layer import Layer, check_part, name_of, refuse_awaitable
 from sdkit.breaker.places import BulkheadFull
+from sdkit.breaker.results import NOT_OF_THE_CALLEE, BadResult
+from sdkit.breaker.steps import LOCK
 from sdkit.errors import Indeterminate, Unavailable
 from sdkit.trace import event
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_budgets: Final = Lock()  # of all budgets: held for two additions
 
 
 def may_be_repeated(error: Exception, *, idempotent: bool) -> bool:
@@ -102,6 +104,8 @@ class Retry(Layer):
         check_between("attempts", attempts, 1, 100)
         check_part("budget", budget, RetryBudget)
         check_part("backoff", backoff, Backoff)
+        check_bool("idempotent", idempotent)
+        check_random(random)
         self.budget: Final = budget if budget is not None else RetryBudget()
         self._attempts, self._backoff, self._random = attempts, backoff or Backoff(), random
         self._may = (
@@ -145,8 +149,7 @@ class Retry(Layer):
                         raise
                     pause_s = self._pause_s(attempt, function, error)
                 else:
-                    if asyncio.iscoroutine(result):
-                        refuse_coroutine(result, function, self.kind)
+                    refuse_awaitable(result, function, self.kind)
                     return result
                 time.sleep(pause_s)
                 attempt += 1
@@ -154,20 +157,24 @@ class Retry(Layer):
         return repeated
 
     def _earn(self) -> None:
-        with _budgets:
+        with LOCK:
             self.budget.earn()
 
     def _may_go_on(self, attempt: int, error: Exception) -> bool:
-        if attempt >= self._attempts or not self._may(error):
+        if attempt >= self._attempts:
             return False
-        with _budgets:
+        if isinstance(error, NOT_OF_THE_CALLEE):
+            return False
+        if not isinstance(error, BadResult) and not self._may(error):
+            return False
+        with LOCK:
             is_paid = self.budget.spend()
         if not is_paid:
             event("breaker.no_budget", attempt=attempt, error=type(error).__name__)
         return is_paid
 
     def _pause_s(self, attempt: int, function: Callable[..., Any], error: Exception) -> float:
-        randomness = self._random or hosts.current().random
+        randomness = hosts.current().random if self._random is None else self._random
         pause_s = self._backoff.wait_ns(attempt, randomness) / SECOND_NS
         event(
             "breaker.retry",

@@ -46,14 +46,16 @@ kind of setting that shows in an outage.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final
 
+from sdkit.arguments import SHOWN_MAX, check_one_of, shown
 from sdkit.breaker.config import BreakerConfig
 from sdkit.breaker.policies import ConsecutiveFailures, FailureRate, Policy
-from sdkit.breaker.states import Trigger
+from sdkit.breaker.states import OPERATOR, Trigger
 from sdkit.errors import InvalidArgument
 
 DOCUMENT_BYTES_MAX: Final = 1024 * 1024
@@ -86,6 +88,7 @@ STATUS: Final[Mapping[str, Trigger | None]] = {
     "forced closed": Trigger.FORCE_CLOSED,
     "metrics only": Trigger.MEASURE_ONLY,
 }
+FORCES: Final = tuple(trigger for trigger in OPERATOR if trigger is not Trigger.RESET)
 NAMES: Final = ("consecutive_failures", *RATE, *PLAIN, "status", *ELSEWHERE)
 
 
@@ -95,11 +98,22 @@ class Setting:
 
     Args:
         config: its thresholds.
-        force: the state that an operator wants, or None: what calls and time make of it.
+        force: the state that an operator wants, or None: what calls and time make of it. As
+            text, too: "force open", "force closed" or "measure only".
+
+    Raises:
+        InvalidArgument: ``config`` or ``force`` is something else.
     """
 
     config: BreakerConfig
-    force: Trigger | None = None
+    force: Trigger | str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.config, BreakerConfig):
+            raise InvalidArgument(f"config is {shown(self.config)}; it must be a BreakerConfig")
+        if self.force is not None:
+            check_one_of("force", self.force, FORCES)
+            object.__setattr__(self, "force", Trigger(self.force))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,14 +136,18 @@ def parse(document: bytes | str, defaults: Mapping[str, BreakerConfig] | None = 
         defaults: by the name of the breaker, what holds where its entry says nothing.
 
     Raises:
-        InvalidArgument: it is no JSON object, or longer than a megabyte.
+        InvalidArgument: it is no JSON object, or longer than a megabyte; or ``defaults`` holds
+            something else than configs.
     """
+    if not isinstance(document, bytes | bytearray | str):
+        raise InvalidArgument(f"the settings are {shown(document)}; they must be bytes or text")
+    _check_defaults(defaults)
     if len(document) > DOCUMENT_BYTES_MAX:
         raise InvalidArgument(
             f"the settings are {len(document)} bytes long; the limit is {DOCUMENT_BYTES_MAX}"
         )
     try:
-        entries = json.loads(document)
+        entries = json.loads(document, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"the settings are no JSON: {error}") from error
     if not isinstance(entries, dict):
@@ -141,19 +159,46 @@ def parse(document: bytes | str, defaults: Mapping[str, BreakerConfig] | None = 
     bad: dict[str, str] = {}
     for name, entry in entries.items():
         try:
+            _check_once(entries, name)
             good[name] = _setting(entry, (defaults or {}).get(name) or BreakerConfig())
         except InvalidArgument as error:
             bad[name] = str(error)
     return Settings(good=good, bad=bad)
 
 
+class _Pairs(dict[str, Any]):
+    """A JSON object that knows which names were given twice; ``json`` keeps the last, silently."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        given = Counter(name for name, _ in pairs)
+        self.doubled = {name for name, count in given.items() if count > 1}
+
+
+def _check_once(entry: Mapping[str, Any], name: str) -> None:
+    if isinstance(entry, _Pairs) and name in entry.doubled:
+        raise InvalidArgument(f"{shown(name)} is there twice; leave one out", name=name)
+
+
+def _check_defaults(defaults: object) -> None:
+    if defaults is None:
+        return
+    if not isinstance(defaults, Mapping):
+        raise InvalidArgument(f"defaults is {shown(defaults)}; it must be a mapping of configs")
+    for name, config in defaults.items():
+        if not isinstance(config, BreakerConfig):
+            raise InvalidArgument(
+                f"defaults has {shown(config)} for {name}; it must be a BreakerConfig"
+            )
+
+
 def _setting(entry: object, defaults: BreakerConfig) -> Setting:
     if not isinstance(entry, dict):
-        raise InvalidArgument(f"an entry is an object, not {json.dumps(entry)}")
+        raise InvalidArgument(f"an entry is an object, not {json.dumps(entry)[:SHOWN_MAX]}")
     said = _translated(entry)
     status = said.pop("status", "automatic")
     if not isinstance(status, str) or status not in STATUS:
-        raise InvalidArgument(f"status is {status!r}; it must be one of {', '.join(STATUS)}")
+        raise InvalidArgument(f"status is {shown(status)}; it must be one of {', '.join(STATUS)}")
     given = {name: said[name] for name in PLAIN if name in said}
     if not ({"consecutive_failures", *RATE} & said.keys()):
         return Setting(config=replace(defaults, **given), force=STATUS[status])
@@ -165,7 +210,9 @@ def _setting(entry: object, defaults: BreakerConfig) -> Setting:
 def _translated(entry: dict[str, Any]) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for name, value in entry.items():
+        _check_once(entry, name)
         if name not in NAMES:
+            name = name[:SHOWN_MAX]
             near = get_close_matches(name, NAMES, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"
             raise InvalidArgument(f"{name} is no setting; {hint}", name=name)

@@ -27,12 +27,12 @@ Two things to notice
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Final
 
 
-class State(Enum):
-    """What a breaker does with the next call."""
+class State(StrEnum):
+    """What a breaker does with the next call. Its members are text: ``state == "closed"``."""
 
     CLOSED = "closed"  # lets it through, and watches how it ends
     OPEN = "open"  # refuses it
@@ -42,7 +42,7 @@ class State(Enum):
     METRICS_ONLY = "metrics only"  # lets it through, watches, and never opens
 
 
-class Trigger(Enum):
+class Trigger(StrEnum):
     """What makes a breaker change its state."""
 
     TRIPPED = "tripped"

@@ -13,6 +13,12 @@ How each class is decided
                      came by an rw" or "at T, and did not", and from the first no rw leaves
     G2-item, G2      components of the whole graph; then a pivot, rw in and rw out, with a
                      way around it
+    no order         edges that every order of the writes has in common (`forced`), if there
+                     is no other circle
+
+A way may lead over the extra node of a gap (`dependencies`). The two edges there are one
+dependency, so an rw that leads to such a node is an rw to each one behind it. A circle is
+named only when the extra nodes are out of it; whatever its name is then, it is kept.
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ from sdkit.check.cycles import (
     path,
 )
 from sdkit.check.dependencies import Dependencies
+from sdkit.check.forced import forced_circle
 from sdkit.check.versions import Observed
 
 WORK: Final = 1_500_000  # edges looked at in search of smaller examples, for each anomaly
@@ -104,6 +111,7 @@ class Anomalies:
         self.find_read_skew()
         self._progress("write skew")
         self.find_write_skew()
+        self.find_forced_circle()
         self._progress("real time")
         self.find_real_time()
         return {name: self._found[name] for name in NAMES if name in self._found}
@@ -121,7 +129,7 @@ class Anomalies:
     def find_lost_updates(self) -> None:
         """The one with the fewest writes in between."""
         for lost in self._dependencies.lost:
-            self._take("lost update", lost.edges)
+            self._take(lost.edges, "lost update")
 
     def find_read_skew(self) -> None:
         """G-single: exact for each rw, then the shortest among them."""
@@ -138,7 +146,7 @@ class Anomalies:
         for edge in sorted(hits, key=self._telling):
             if self._work > WORK:
                 break
-            self._take("G-single", self._way_around(edge))
+            self._take(self._way_around(edge))
 
     def find_write_skew(self) -> None:
         """G-nonadjacent, G2-item, G2."""
@@ -154,13 +162,17 @@ class Anomalies:
             return
         self._find_nonadjacent(inside)
         self._find_pivots(inside)
-        if self._work > WORK and not self._found.keys() & set(NAMES[1:]):
-            # The search gave up, and a circle there is: whichever comes first.
-            for edge in inside:
-                back = self._path(edge.target, edge.source, ALL)
-                if back is not None:
-                    self._take(name_of([edge, *back]), [edge, *back])
-                    return
+        if not self._found.keys() & set(NAMES[1:]):
+            # A circle there is, and the search for a telling one gave up: whichever comes first.
+            back = self._path(inside[0].target, inside[0].source, ALL)
+            assert back is not None
+            self._take([inside[0], *back])
+
+    def find_forced_circle(self) -> None:
+        """A circle that shows only when all orders of the writes are thought of at once."""
+        unordered = {key: self._observed.versions[key] for key in self._observed.unordered}
+        if unordered and not self._found.keys() & set(NAMES[1:]):
+            self._take(forced_circle(self._graph, unordered), "no order")
 
     def find_real_time(self) -> None:
         """A circle that needs one transaction to be over before another began."""
@@ -180,14 +192,17 @@ class Anomalies:
             if component[edge.source] == component[edge.target]:
                 back = self._path(edge.target, edge.source, kinds)
                 assert back is not None
-                self._take(name_of([edge, *back]), [edge, *back])
+                self._take([edge, *back])
 
     def _comes_back(self, edge: Edge, reaches: Callable[[int], bool]) -> bool:
         """Is there a way from the rw's end to its beginning that is more than a lost update?
 
         A lost update comes back by ww of the same key alone; so follow those, and look at
-        each node on that way whether some other edge leaves it and gets there.
+        each node on that way whether some other edge leaves it and gets there. Behind a gap
+        no such way is known.
         """
+        if self._is_extra(edge.target):
+            return reaches(edge.target)
         node, passed = edge.target, set[int]()
         while node != edge.source and node not in passed and reaches(node):
             passed.add(node)
@@ -225,7 +240,8 @@ class Anomalies:
         def after(at: At) -> Iterator[tuple[Edge, At]]:
             node, came_by_anti = at
             for edge in self._out(node, DEPENDENCIES if came_by_anti else ALL):
-                yield edge, (edge.target, edge.why in ANTI)
+                is_anti = came_by_anti if self._is_extra(node) else edge.why in ANTI
+                yield edge, (edge.target, is_anti)
 
         count = len(self._graph.out)
         component = components(
@@ -245,38 +261,48 @@ class Anomalies:
             back = path((edge.target, True), (edge.source, False), after, longest)
             if back is None:
                 continue
-            cycle = [edge, *back]
+            cycle = self._without_extra_nodes([edge, *back])
             if name_of(cycle) != "G-nonadjacent":
                 continue
             if len({each.source for each in cycle}) == len(cycle):
-                self._take("G-nonadjacent", cycle)
+                self._take(cycle)
             else:
                 spare = spare or cycle  # passes a transaction twice: still no snapshot allows it
         if spare and not self._found.keys() & set(NAMES[: NAMES.index("G-nonadjacent") + 1]):
-            self._take("G-nonadjacent", spare)
+            self._take(spare)
 
     def _find_pivots(self, inside: Sequence[Edge]) -> None:
         """Circles with two rw in a row: the node between them, and a way around it."""
         outgoing: dict[int, list[Edge]] = {}
         for edge in inside:
             outgoing.setdefault(edge.source, []).append(edge)
-        pairs = [(one, two) for one in inside for two in outgoing.get(one.target, [])]
+        pairs = [
+            (steps, middle, two)
+            for steps, middle in self._steps(inside)
+            for two in outgoing.get(middle, [])
+        ]
         # The two that meet at both ends are the smallest, and need no search.
-        pairs.sort(key=lambda pair: pair[1].target != pair[0].source)
+        pairs.sort(key=lambda pair: pair[2].target != pair[0][0].source)
         self._work = 0
-        for one, two in pairs:
+        for steps, middle, two in pairs:
             if self._work > WORK:
                 return
             for kinds in (ITEM, ALL):
-                if kinds is ITEM and not {one.why, two.why} <= ITEM:
+                if kinds is ITEM and not {steps[0].why, two.why} <= ITEM:
                     continue
-                name = "G2-item" if kinds is ITEM else "G2"
-                back = self._path(
-                    two.target, one.source, kinds, self._shorter(name) - 1, without=one.target
-                )
+                longest = self._shorter("G2-item" if kinds is ITEM else "G2") - 1
+                back = self._path(two.target, steps[0].source, kinds, longest, without=middle)
                 if back is not None:
-                    cycle = [one, two, *back]
-                    self._take(name_of(cycle), cycle)
+                    self._take([*steps, two, *back])
+
+    def _steps(self, edges: Sequence[Edge]) -> Iterator[tuple[list[Edge], int]]:
+        """Each edge and where it leads; over the node of a gap, to each one behind it."""
+        for edge in edges:
+            if self._is_extra(edge.target):
+                for more in self._graph.out[edge.target]:
+                    yield [edge, more], more.target
+            else:
+                yield [edge], edge.target
 
     def _path(
         self,
@@ -306,23 +332,26 @@ class Anomalies:
         known = self._found.get(name)
         return ENDLESS if known is None else len(known.edges) - 2
 
-    def _take(self, name: str, cycle: Sequence[Edge] | None) -> None:
+    def _take(self, cycle: Sequence[Edge] | None, name: str = "") -> None:
         """Keep it if it is the shortest of its name."""
-        if cycle is None or name not in NAMES:
+        if cycle is None:
             return
         edges = self._without_extra_nodes(cycle)
-        if name == name_of(edges) or name == "lost update":
-            known = self._found.get(name)
-            if known is None or len(edges) < len(known.edges):
-                self._found[name] = Anomaly(name, [edge.source for edge in edges], edges)
+        name = name or name_of(edges)
+        known = self._found.get(name)
+        if known is None or len(edges) < len(known.edges):
+            self._found[name] = Anomaly(name, [edge.source for edge in edges], edges)
+
+    def _is_extra(self, node: int) -> bool:
+        """Is it the node of a gap, and no transaction?"""
+        return node >= len(self._observed.transactions)
 
     def _without_extra_nodes(self, cycle: Sequence[Edge]) -> list[Edge]:
         """Two edges over the node of a gap are one, that of the first."""
-        count = len(self._observed.transactions)
-        turn = next(n for n, edge in enumerate(cycle) if edge.source < count)
+        turn = next(n for n, edge in enumerate(cycle) if not self._is_extra(edge.source))
         kept: list[Edge] = []
         for edge in [*cycle[turn:], *cycle[:turn]]:
-            if edge.source >= count:
+            if self._is_extra(edge.source):
                 first = kept.pop()
                 edge = Edge(
                     first.source, edge.target, first.why, first.key, first.before, edge.after
@@ -342,5 +371,6 @@ NAMES: Final = (
     "G-nonadjacent",
     "G2-item",
     "G2",
+    "no order",
     "real time",
 )

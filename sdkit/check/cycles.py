@@ -28,6 +28,7 @@ class Why(Enum):
     READ_WRITE = "rw"
     PREDICATE_READ_WRITE = "predicate rw"
     REAL_TIME = "time"
+    FORCED = "forced"
 
 
 DEPENDENCIES: Final = frozenset({Why.WRITE_WRITE, Why.WRITE_READ})

@@ -63,15 +63,10 @@ class Dependencies:
         return edge
 
     def _add_key(self, key: Hashable, versions: Versions) -> None:
-        following: dict[int, int] = {}
-        placed: set[int] = set()
-        for one, other in versions.order:
-            following[one] = other
-            if other in placed:  # it appended again: what it installed is the later one
-                following.pop(other, None)
-            placed.add(other)
-            if one != UNBORN and not versions.is_inferred:
+        for one, other in versions.facts:
+            if one != UNBORN:
                 self.add(one, other, Why.WRITE_WRITE, key, versions, one)
+        following = dict(versions.order)
         gaps = {gap.writer: self._add_gap(gap, key, versions) for gap in versions.gaps}
         # A scan and a read of one key are one edge, that of the read.
         plain = {(seen.reader, seen.writer) for seen in versions.seen if not seen.by_predicate}
@@ -86,7 +81,7 @@ class Dependencies:
                 targets = [following[seen.writer]]
             for target in targets:
                 self.add(seen.reader, target, why, key, versions, seen.writer)
-        self._find_lost(key, versions, following)
+        self._find_lost(key, versions)
 
     def _add_gap(self, gap: Gap, key: Hashable, versions: Versions) -> _GapNodes:
         readers = {seen.reader for seen in versions.seen if seen.writer == gap.writer}
@@ -99,8 +94,6 @@ class Dependencies:
             made.append(self.graph.new_node())
             for each in group:
                 self.add(made[0], each, Why.WRITE_WRITE, key, versions, gap.writer)
-            if gap.writer != UNBORN and not versions.is_inferred:
-                self.add(gap.writer, made[0], Why.WRITE_WRITE, key, versions, gap.writer)
         for one, other in pairwise(updaters):
             there = Edge(one, other, Why.READ_WRITE, key, versions.values.get(gap.writer))
             back = Edge(other, one, Why.READ_WRITE, key, versions.values.get(gap.writer))
@@ -108,30 +101,24 @@ class Dependencies:
             self.lost.append(LostUpdate([there, back]))
         return nodes
 
-    def _find_lost(self, key: Hashable, versions: Versions, following: dict[int, int]) -> None:
+    def _find_lost(self, key: Hashable, versions: Versions) -> None:
         """Who read a version and wrote the key, but not the next version."""
-        place, writer = {UNBORN: 0}, UNBORN
-        order = [UNBORN]
-        while (writer := following.get(writer, UNBORN)) not in place:
-            place[writer] = len(place)
-            order.append(writer)
+        order = [UNBORN, *versions.chain]
+        place = {writer: number for number, writer in enumerate(order)}
+        late = set(versions.late)
+        values = versions.values
         for seen in versions.seen:
-            mine, read = place.get(seen.reader, -1), place.get(seen.writer, -1)
-            if read < 0 or mine <= read + 1:
+            read = place.get(seen.writer, -1)
+            passed = order[read + 1 : place.get(seen.reader, 0)]
+            if seen.reader in late:
+                passed = order[read + 1 :]
+            if read < 0 or not passed:
                 continue
             why = Why.PREDICATE_READ_WRITE if seen.by_predicate else Why.READ_WRITE
-            values = versions.values
             edges = [
-                Edge(
-                    seen.reader,
-                    order[read + 1],
-                    why,
-                    key,
-                    values.get(seen.writer),
-                    values[order[read + 1]],
-                )
+                Edge(seen.reader, passed[0], why, key, values.get(seen.writer), values[passed[0]])
             ]
-            for one, other in zip(order[read + 1 : mine], order[read + 2 :], strict=False):
+            for one, other in pairwise([*passed, seen.reader]):
                 edges.append(Edge(one, other, Why.WRITE_WRITE, key, values[one], values[other]))
             self.lost.append(LostUpdate(edges))
 

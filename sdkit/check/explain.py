@@ -16,7 +16,7 @@ from sdkit.check.cycles import Edge, Why
 from sdkit.check.history import Operation
 from sdkit.check.levels import LEVELS, forbids
 from sdkit.check.lines import printable, shown
-from sdkit.check.smallest import Counterexample
+from sdkit.check.reason import Counterexample
 
 if TYPE_CHECKING:
     from sdkit.check import isolation, linearizability
@@ -34,6 +34,7 @@ MEANINGS: Final = {
     "G-nonadjacent": "two readers disagree about the order of two writes",
     "G2-item": "write skew: each writes, and does not see what the other writes",
     "G2": "write skew with a phantom: a scan does not see a row that the other writes",
+    "no order": "whatever the order of the writes, they cannot have run one after the other",
     "real time": "one was over before another began, and still comes after it",
 }
 
@@ -188,6 +189,11 @@ def because(verdict: isolation.Verdict, edge: Edge) -> str:
             return (
                 f"a scan of {source} saw {before} for {key}, and not yet {after}, which {target} "
                 "wrote (predicate rw)"
+            )
+        case Why.FORCED:
+            return (
+                f"else a read of {key} would have seen another value, whatever the order of its "
+                f"writes ({before}, {after})"
             )
         case _:
             return f"{source} was over before {target} began (real time)"

@@ -14,6 +14,8 @@ kinds of edges in them.
                      a row                         different orders (long fork)
     G2-item          two rw in a row               write skew
     G2               the same, one rw from a scan  write skew with a phantom
+    no order         any, if the order of writes   each order of the writes has a circle,
+                     is not known                  though not always the same one
 
 Each circle has one name, the first that fits. Which level forbids what: `levels`.
 

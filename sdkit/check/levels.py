@@ -6,7 +6,7 @@
                           fit one state, and nothing that it read changed under it
     snapshot isolation    and no G-nonadjacent: there is one order of commits that all
                           states are taken from (Cerone and Gotsman, PODC 2016)
-    serializable          and no G2-item, no G2: no circle at all
+    serializable          and no G2-item, no G2: no circle at all, in some order of writes
     strict serializable   and none with "was over before the other began" (if real time
                           was asked for)
 
@@ -35,7 +35,7 @@ LEVELS: Final[Mapping[str, tuple[str, ...]]] = {
     "read committed": ("G1a", "G1b", "G1c"),
     "repeatable read": ("lost update", "G-single"),
     "snapshot isolation": ("G-nonadjacent",),
-    "serializable": ("G2-item", "G2"),
+    "serializable": ("G2-item", "G2", "no order"),
     "strict serializable": ("real time",),
 }
 """Each level, and what it forbids beyond the one before it."""

@@ -36,20 +36,24 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from sdkit.arguments import check_between, check_one_of
 from sdkit.check.explain import explain_order
 from sdkit.check.history import History, Operation
-from sdkit.check.lines import shown
-from sdkit.check.model import Model
+from sdkit.check.lines import MalformedHistory, shown
+from sdkit.check.model import Model, check_model
 from sdkit.check.page import order_page
+from sdkit.check.reason import Counterexample, counterexample
 from sdkit.check.search import Search
-from sdkit.check.smallest import Counterexample, counterexample
-from sdkit.errors import InvalidArgument
 from sdkit.host import current
 
 Result = Literal["linearizable", "not linearizable", "undecided"]
 
 STEPS: Final = 2_000_000  # half a minute and half a GB at the most
+STEPS_MAX: Final = 2**62
+SECONDS_MIN: Final = 1e-9
+SECONDS_MAX: Final = 1e9
 TURN_STEPS: Final = 5_000
+OUTCOMES: Final = ("ok", "fail", "info")
 SECOND_NS: Final = 1_000_000_000
 
 
@@ -110,12 +114,13 @@ def check(
 
     Raises:
         MalformedHistory: a call that the model does not know, or cannot have been answered.
-        InvalidArgument: a budget below 1 step, or of no time.
+        InvalidArgument: a budget below 1 step, or of no time; or ``model`` is none.
     """
-    if steps is not None and steps < 1:
-        raise InvalidArgument(f"steps is {steps}; it must be at least 1, or None for no bound")
-    if seconds is not None and not seconds > 0:
-        raise InvalidArgument(f"seconds is {seconds}; it must be above 0, or None for no bound")
+    check_model(model)
+    if steps is not None:
+        check_between("steps", steps, 1, STEPS_MAX)
+    if seconds is not None:
+        check_between("seconds", seconds, SECONDS_MIN, SECONDS_MAX)
     operations = _that_count(history, model)
     parts = model.parts(operations)
     budget = _Budget(steps, seconds)
@@ -147,6 +152,13 @@ def _that_count(history: History | Iterable[Operation], model: Model) -> list[Op
     found = history.operations if isinstance(history, History) else history
     kept = []
     for each in sorted(found, key=lambda operation: operation.start):
+        check_one_of("outcome", each.outcome, OUTCOMES)
+        if each.outcome == "ok" and (each.end is None or each.end < each.start):
+            raise MalformedHistory(
+                f"{each.op} of process {each.process} is ok, began at {each.start} and ended at "
+                f"{each.end}; an end cannot be missing, nor come before the beginning",
+                line=each.line,
+            )
         model.check(each)
         if each.outcome == "ok" or (each.outcome == "info" and model.changes(each)):
             kept.append(each)

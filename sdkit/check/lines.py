@@ -20,7 +20,6 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from typing import Final, NoReturn
 
@@ -138,7 +137,7 @@ def objects(lines: Iterable[str | bytes]) -> Iterator[tuple[int, dict[str, objec
             text = line.decode() if isinstance(line, bytes) else line
             if not text.strip():
                 continue
-            found = json.loads(text, parse_constant=_refuse)
+            found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
         except UnicodeDecodeError as error:
             raise MalformedHistory(f"not UTF-8 text: {error}", line=number) from None
         except RecursionError:
@@ -149,6 +148,8 @@ def objects(lines: Iterable[str | bytes]) -> Iterator[tuple[int, dict[str, objec
             # Its own words count lines as well, and a line's end begins a second one.
             why = f"{error.msg} at character {error.pos + 1}"
             raise MalformedHistory(f"not JSON: {why}", line=number) from None
+        except MalformedHistory as error:
+            raise MalformedHistory(error.message, line=number) from None
         except ValueError as error:
             raise MalformedHistory(f"not JSON: {error}", line=number) from None
         if not isinstance(found, dict):
@@ -171,6 +172,8 @@ def only_known(fields: dict[str, object], known: Sequence[str], line: int) -> No
     """Refuse a field that nobody would read: misspelt, it would be a claim that is not checked."""
     for name in fields:
         if name not in known:
+            from difflib import get_close_matches  # nobody loads it for a file that is right
+
             near = [each for each in known if name and each.startswith(name)]
             near = near or get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
@@ -203,6 +206,16 @@ def label(fields: dict[str, object], name: str, line: int) -> int | str:
         what = f"{name} is {value!r}" if name in fields else f"{name} is missing"
         raise MalformedHistory(f"{what}; it must be a number or a text", line=line)
     return value
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of which each name is there once: JSON takes the last, and forgets the others."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MalformedHistory(f"the name {shown(twice)} is there twice in one object")
+    return found
 
 
 def _refuse(name: str) -> NoReturn:

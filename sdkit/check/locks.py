@@ -9,13 +9,13 @@ greater than all before, so that whatever the lock protects refuses the older on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import ClassVar, Final
 
-from sdkit.check.history import Operation
+from sdkit.check.history import Operation, Process
 from sdkit.check.lines import Flag, MalformedHistory, shown
-from sdkit.check.model import IMPOSSIBLE, Model, State, check_answer, items
+from sdkit.check.model import IMPOSSIBLE, NOTHING, Model, State, alike, check_answer, items
 
 
 class Mutex(Model):
@@ -31,6 +31,21 @@ class Mutex(Model):
         if operation.op == "acquire":
             return operation.process if state is None else IMPOSSIBLE
         return None if state == operation.process else IMPOSSIBLE
+
+    def groups(self, operations: Sequence[Operation]) -> Iterable[Sequence[int]]:
+        """An acquire and its process's next call, a release; and all calls of a process.
+
+        Both of the two must have happened: a lost one may belong to another call.
+        """
+        pairs, of_process = list[list[int]](), dict[Process, list[int]]()
+        for number, each in enumerate(operations):
+            calls = of_process.setdefault(each.process, [])
+            if calls and each.op == "release" and each.outcome == "ok":
+                before = operations[calls[-1]]
+                if before.op == "acquire" and before.outcome == "ok":
+                    pairs.append([calls[-1], number])
+            calls.append(number)
+        return [*of_process.values(), *pairs]
 
     def describe(self, state: State) -> str:
         return "free" if state is None else f"held by process {state}"
@@ -83,11 +98,21 @@ class FencedLock(Model):
     def changes(self, operation: Operation) -> bool:
         return operation.result is not Flag.FALSE
 
+    def groups(self, operations: Sequence[Operation]) -> Iterable[Sequence[int]]:
+        """All calls about one token."""
+        return alike([_token(each) for each in operations])
+
     def describe(self, state: State) -> str:
         held, greatest = items(state)
         if held is None:
             return f"free, after token {shown(greatest)}" if greatest else "free"
         return f"held, token {'unknown' if held is UNSEEN else shown(held)}"
+
+
+def _token(operation: Operation) -> Hashable:
+    if operation.op != "acquire":
+        return operation.argument
+    return NOTHING if operation.result is None else operation.result
 
 
 class Unseen(Enum):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from importlib import resources
 from typing import Final
 
 from sdkit.check.lines import printable
@@ -14,6 +13,8 @@ LETTER: Final = 7.3  # the width of one, in 13 px text, about
 
 def filled(title: str, body: Sequence[str]) -> str:
     """The page with that title; ``body`` is HTML already."""
+    from importlib import resources  # slow to load, and most verdicts are drawn by nobody
+
     template = resources.files("sdkit.check").joinpath("page.html").read_text("utf-8")
     # The body last: what a history says must not be taken for a place in the template.
     page = template.replace("@title@", escape(title)).replace("@body@", "\n".join(body))

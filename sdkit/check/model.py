@@ -17,17 +17,20 @@ Things to notice
        by key, a set by element. A history is linearizable if each part of it is
        (Herlihy and Wing 1990, theorem 1), and small parts are far cheaper.
 
-A model of your own is a subclass of `Model`; `sdkit.check.models` has eight.
+A model of your own is a subclass of `Model` with ``calls`` and `Model.step`;
+`sdkit.check.models` has eight. `sdkit check --model package.module:Class` takes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import ClassVar, Final
 
+from sdkit.arguments import shown as shown_object
 from sdkit.check.history import Operation
 from sdkit.check.lines import Flag, MalformedHistory, shown
+from sdkit.errors import InvalidArgument
 
 
 class Impossible(Enum):
@@ -54,6 +57,7 @@ class Model:
     """What every model is. The docstring of a subclass lists its calls."""
 
     name: ClassVar[str]
+    """What a verdict calls it; the name of the class, if a subclass gives none."""
     calls: ClassVar[Mapping[str, bool]]
     """The names of its calls, and whether they may change the state."""
     takes: ClassVar[frozenset[str]] = frozenset()
@@ -61,6 +65,10 @@ class Model:
     answers: ClassVar[frozenset[str]] = frozenset()
     """The calls that say nothing without what they answered."""
     initial: State = None
+
+    def __init_subclass__(cls) -> None:
+        if not hasattr(cls, "name"):
+            cls.name = cls.__name__
 
     def check(self, operation: Operation) -> None:
         """Refuse what is no call of this model.
@@ -105,6 +113,14 @@ class Model:
         """The state in a few words."""
         return shown(state)
 
+    def groups(self, operations: Sequence[Operation]) -> Iterable[Sequence[int]]:
+        """Numbers of calls that can be struck together out of any order that works.
+
+        It must still work then, so that an explanation without them is a true one. Calls that
+        change nothing need not be listed. A model that overrides nothing has no groups.
+        """
+        return ()
+
     # For what holds one value there are hints that save the search from most wrong turns
     # (`sdkit.check.hints`). A model that does not override these gives none.
 
@@ -129,6 +145,40 @@ def grouped(
     for operation, name in zip(operations, names, strict=True):
         parts.setdefault(name, []).append(operation)
     return parts
+
+
+def check_model(model: object) -> None:
+    """Refuse what is no model, or one without calls or steps.
+
+    Raises:
+        InvalidArgument: naming what is missing.
+    """
+    if isinstance(model, type):
+        raise InvalidArgument(
+            f"model is the class {model.__name__}; give an instance, as in {model.__name__}()"
+        )
+    if not isinstance(model, Model):
+        raise InvalidArgument(f"model is {shown_object(model)}; it must be a sdkit.check.Model")
+    calls = getattr(model, "calls", None)
+    if not isinstance(calls, Mapping) or not calls:
+        raise InvalidArgument(
+            f"the model {model.name} has no calls; give it the names of its calls and whether each "
+            'may change the state, as in calls = {"read": False, "write": True}'
+        )
+    if type(model).step is Model.step:
+        raise InvalidArgument(
+            f"the model {model.name} has no step(self, state, operation), which returns the state "
+            "after the operation, or IMPOSSIBLE"
+        )
+
+
+def alike(names: Sequence[Hashable]) -> list[list[int]]:
+    """The numbers of equal names, for `Model.groups`; `NOTHING` is no name."""
+    found: dict[Hashable, list[int]] = {}
+    for number, name in enumerate(names):
+        if name is not NOTHING:
+            found.setdefault(name, []).append(number)
+    return list(found.values())
 
 
 def items(state: State) -> tuple[Hashable, ...]:

@@ -15,13 +15,13 @@ Two things to notice
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import ClassVar, Final
 
 from sdkit.check.history import Operation
 from sdkit.check.lines import Flag, MalformedHistory, shown
 from sdkit.check.locks import FencedLock, Mutex
-from sdkit.check.model import IMPOSSIBLE, NOTHING, Model, State, check_answer, grouped, items
+from sdkit.check.model import IMPOSSIBLE, NOTHING, Model, State, alike, check_answer, grouped, items
 
 
 class Register(Model):
@@ -152,6 +152,10 @@ class Queue(Model):
             operation.op == "enqueue" or operation.outcome == "info" or operation.result is not None
         )
 
+    def groups(self, operations: Sequence[Operation]) -> Iterable[Sequence[int]]:
+        """All calls about one value."""
+        return alike([_waiting(each) for each in operations])
+
     def step(self, state: State, operation: Operation) -> State:
         waiting = items(state)
         if operation.op == "enqueue":
@@ -161,6 +165,12 @@ class Queue(Model):
         if operation.result is None:
             return IMPOSSIBLE if waiting else waiting
         return waiting[1:] if waiting[:1] == (operation.result,) else IMPOSSIBLE
+
+
+def _waiting(operation: Operation) -> Hashable:
+    if operation.op == "enqueue":
+        return operation.argument
+    return NOTHING if operation.result is None else operation.result
 
 
 class Entry:

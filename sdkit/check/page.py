@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 from sdkit.check.explain import call, duration, explain_order
 from sdkit.check.history import Operation
 from sdkit.check.markup import LETTER, filled, legend, short
-from sdkit.check.smallest import Counterexample
+from sdkit.check.reason import Counterexample
 
 if TYPE_CHECKING:
     from sdkit.check import linearizability
@@ -38,6 +38,8 @@ BAR: Final = 30
 LEFT: Final = 140
 MARGIN: Final = 40  # to the left of the first instant, and to the right of the last
 STEP_MIN, STEP_MAX = 34, 200
+WIDTH: Final = 1_176  # of a page; what would be narrower is stretched
+POINT: Final = 10  # the radius of one
 
 
 def order_page(verdict: linearizability.Verdict, title: str) -> str:
@@ -70,8 +72,16 @@ class _Bars:
         self._row = {process: number for number, process in enumerate(processes)}
         ends = [each.end for each in found.operations if each.end is not None]
         self._instants = sorted({each.start for each in found.operations} | set(ends))
-        self._step = self._wide_enough()
-        self._right = LEFT + 2 * MARGIN + (len(self._instants) - 1) * self._step
+        spaces = len(self._instants) - 1
+        self._step = max(
+            self._wide_enough(), (WIDTH - 30 - LEFT - 2 * MARGIN) / spaces if spaces else 0.0
+        )
+        self._right = max(LEFT + 2 * MARGIN + spaces * self._step, WIDTH - 30)
+        self._places = self._placed()
+        self._point_x = {
+            id(placed.operation): x
+            for placed, (x, _) in zip(found.order, self._places, strict=True)
+        }
 
     def svg(self) -> str:
         """All of it."""
@@ -140,9 +150,21 @@ class _Bars:
                 f'<path class="bar-{kind}" d="M{left + width:.1f} {top} l{half} {half} '
                 f'l-{half} {half}"/>'
             )
-        label = short(self._label(each), int((width - 12) / LETTER))
-        text = f'<text class="on-{kind}" x="{left + 8:.1f}" y="{y + 5}">{escape(label)}</text>'
+        begin, room = self._room(each, left, left + width)
+        label = short(self._label(each), int(room / LETTER))
+        text = f'<text class="on-{kind}" x="{begin:.1f}" y="{y + 5}">{escape(label)}</text>'
         return f"<g><title>{escape(self._hover(each))}</title>{shape}{text}</g>"
+
+    def _room(self, each: Operation, left: float, right: float) -> tuple[float, float]:
+        """Where the label of a bar begins, and how wide it may be: on one side of its point."""
+        point = self._point_x.get(id(each))
+        if point is None:
+            return left + 8, right - left - 12
+        before = point - POINT - 4 - (left + 8)
+        after = right - 4 - (point + POINT + 4)
+        if before >= min(len(self._label(each)) * LETTER, after):
+            return left + 8, before
+        return point + POINT + 4, after
 
     def _hover(self, each: Operation) -> str:
         begin = min(other.start for other in [*self._pale, *self._found.operations])
@@ -151,8 +173,8 @@ class _Bars:
         start = duration(each.start - begin)
         return f"process {each.process}: {call(each)}\nfrom {start} {end}{line}"
 
-    def _points(self) -> list[str]:
-        """The order as far as there is one: numbered, joined by a dotted line."""
+    def _placed(self) -> list[tuple[float, float]]:
+        """Where the points of the order are."""
         spans = [
             (self._x(placed.operation.start), self._x(placed.operation.end))
             for placed in self._found.order
@@ -161,13 +183,18 @@ class _Bars:
         latest = list(accumulate((right for _, right in reversed(spans)), min))[::-1]
         at, places = -math.inf, list[tuple[float, float]]()
         for placed, (left, right), limit in zip(self._found.order, spans, latest, strict=True):
-            wanted = left + 4 if placed.operation.end is None else max(left, right - 15)
+            wanted = left + POINT + 4 if placed.operation.end is None else max(left, right - 15)
             at = min(max(at + 22, wanted), limit)
             places.append((at, self._middle(self._row[placed.operation.process])))
+        return places
+
+    def _points(self) -> list[str]:
+        """The order as far as there is one: numbered, joined by a dotted line."""
+        places = self._places
         path = "M" + " L".join(f"{x:.1f} {y}" for x, y in places)
         parts = [f'<path class="way" d="{path}"/>'] if len(places) > 1 else []
         parts += [
-            f'<circle class="point" cx="{x:.1f}" cy="{y}" r="10"/><text class="count" '
+            f'<circle class="point" cx="{x:.1f}" cy="{y}" r="{POINT}"/><text class="count" '
             f'x="{x:.1f}" y="{y + 4.5}" text-anchor="middle">{number}</text>'
             for number, (x, y) in enumerate(places, start=1)
         ]

@@ -47,6 +47,7 @@ _CLASS: Final = {
     Why.READ_WRITE: "rw",
     Why.PREDICATE_READ_WRITE: "prw",
     Why.REAL_TIME: "time",
+    Why.FORCED: "time",
 }
 _NODE: Final = 24
 
@@ -182,7 +183,7 @@ _EDGE_LEGEND: Final = legend(
             ("wr", "wr: read what it wrote"),
             ("rw", "rw: did not see what it wrote"),
             ("prw", "predicate rw: the same, in a scan"),
-            ("time", "time: was over before it began"),
+            ("time", "time: was over before it began; forced: in any order of writes"),
         )
     ]
 )

@@ -162,7 +162,11 @@ class Search:
         return self.lost_choices(state, soonest) + fitting
 
     def lost_choices(self, state: State, soonest: float) -> list[tuple[int, State]]:
-        """Calls that nobody knows of, where they would make a difference."""
+        """Calls that nobody knows of, where they would make a difference; the oldest is last.
+
+        Most that did happen happened in the order in which they began. The newest first would
+        take n! steps for n appends and a read of all of them, where this way takes n.
+        """
         choices = []
         for number in self._lost:
             if self._start[number] > soonest:
@@ -174,7 +178,7 @@ class Search:
             after = self._model.step(state, self.operations[number])
             if after is not IMPOSSIBLE and after != state:
                 choices.append((number, after))
-        return choices
+        return choices[::-1]
 
     def _place(self, number: int, after: State) -> None:
         frame = self._stack[-1]

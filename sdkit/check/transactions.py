@@ -14,7 +14,7 @@ which order the writes of each key came to be. Nothing of locks, snapshots, cloc
     writes           [key, value] pairs in their order; the last one of a key is what
                      others may see. Or [key, value, position]
     appends          [key, element] pairs, for keys that hold lists. A read of such a
-                     key is a list
+                     key is a list, and no transaction writes it
     operations       all of these in their order, in the place of the four: ["read", key,
                      value], ["predicate read", ...], ["write", ...], ["append", ...]
     position         where its commit stands in the order of commits, a whole number

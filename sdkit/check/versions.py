@@ -29,9 +29,10 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sdkit.arguments import check_one_of
 from sdkit.check.lines import MalformedHistory, shown
 from sdkit.check.orders import UNBORN, Seen, Versions, put_in_order
-from sdkit.check.transactions import Access, Id, Kind, Transaction
+from sdkit.check.transactions import STATUSES, Access, Id, Kind, Transaction
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Observed:
         self._accesses = [each.accesses() for each in self.transactions]
         self._writes: dict[tuple[Hashable, Hashable], Write] = {}
         self._lists: set[Hashable] = set()
+        self._registers: set[Hashable] = set()
         self._longest: dict[Hashable, tuple[tuple[Hashable, ...], int]] = {}
         self._check_ids()
         for number, accesses in enumerate(self._accesses):
@@ -95,6 +97,13 @@ class Observed:
                 before = f", as in line {seen[each.id]}" if seen[each.id] else ""
                 raise MalformedHistory(f"id {each.id} is there twice{before}", line=each.line)
             seen[each.id] = each.line
+            check_one_of("status", each.status, STATUSES)
+            place = each.position
+            if place is not None and (isinstance(place, bool) or not isinstance(place, int)):
+                raise MalformedHistory(
+                    f"position of transaction {each.id} is {place!r}; it must be a whole number",
+                    line=each.line,
+                )
             if each.status == "aborted" and each.position is not None:
                 raise MalformedHistory(
                     f"transaction {each.id} is aborted and has position {each.position}; "
@@ -121,8 +130,9 @@ class Observed:
             self._writes[access.key, access.value] = write
             if access.kind is Kind.APPEND:
                 self._lists.add(access.key)
-        for access in accesses:
-            if access.kind is Kind.WRITE and access.key in self._lists:
+            else:
+                self._registers.add(access.key)
+            if access.key in self._lists and access.key in self._registers:
                 raise MalformedHistory(
                     f"key {shown(access.key)} is written and appended to; it must be one of them",
                     line=each.line,
@@ -205,8 +215,8 @@ class Observed:
 
     def _take_value(self, number: int, access: Access, value: Hashable) -> None:
         """Put the read to its write, if that has installed a version."""
-        if value is None:
-            self._see(number, access, UNBORN)
+        if value is None or (value == () and access.key not in self.versions):
+            self._see(number, access, UNBORN)  # a list that nobody appends to is empty
             return
         write = self._writes.get((access.key, value))
         if write is None:

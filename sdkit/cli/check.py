@@ -1,6 +1,7 @@
 """``sdkit check``: could this history have happened? For files from any system.
 
     sdkit check calls.jsonl --model register         does it behave like one register?
+    sdkit check calls.jsonl --model shop.models:Cart      like one of mine?
     sdkit check transactions.jsonl --isolation serializable
 
 Exit status: 0 it holds; 1 it is violated; 3 nobody can say: the budget is used up, or
@@ -13,18 +14,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sdkit.check import LEVELS, MODELS, History, MalformedHistory, isolation, linearizability
 from sdkit.check import transactions as history_of_transactions
 from sdkit.check.explain import because, call, summary
-from sdkit.cli.options import parse_seconds
+from sdkit.cli.own_model import own_model, said_of
+from sdkit.cli.units import parse_seconds
 from sdkit.errors import InvalidArgument
 
 STEPS_MAX: Final = 4_000_000  # about a GB of memory
@@ -44,7 +43,10 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines; - reads the input.")],
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help=f"Calls, compared with a {', '.join(MODELS)}."),
+        typer.Option(
+            metavar="NAME",
+            help=f"Calls, compared with a {', '.join(MODELS)}, or your own package.module:Class.",
+        ),
     ] = None,
     level: Annotated[
         str | None,
@@ -68,8 +70,10 @@ def check(
         raise InvalidArgument("give --model for calls or --isolation for transactions, not both")
     if model is None and level is None:
         raise InvalidArgument("give --model NAME for calls, or --isolation LEVEL for transactions")
+    if html is not None and html.exists() and file.exists() and html.samefile(file):
+        raise InvalidArgument(f"--html is {html}, the history itself; name another file")
     if model is not None:
-        status = _calls(file, _known("model", model, list(MODELS)), budget, html, as_json=as_json)
+        status = _calls(file, model, budget, html, as_json=as_json)
     else:
         known = _known("level", (level or "").replace("-", " "), list(LEVELS))
         status = _transactions(file, known, html, as_json=as_json)
@@ -78,23 +82,24 @@ def check(
 
 def _calls(file: Path, name: str, budget: str, html: Path | None, *, as_json: bool) -> int:
     steps, seconds = _budget(budget)
+    model = own_model(name) if ":" in name else MODELS[_known("model", name, list(MODELS))]()
     with _lines(file) as lines:
         history = History.parse(lines)
     _refuse_empty(file, history.operations, "operation")
-    with _naming(file), _progress() as say:
+    with _naming(file), said_of(name), _progress() as say:
         verdict = linearizability.check(
             history,
-            MODELS[name](),
+            model,
             steps=steps,
             seconds=seconds,
             progress=lambda done, total: say(f"{done:,} of {total:,} parts decided"),
         )
-    if html is not None:
-        html.write_text(verdict.page(file.name), encoding="utf-8")
     if as_json:
         print(json.dumps(_plain_calls(verdict)))
     else:
         print(verdict.explain())
+    if html is not None:  # last: a page that cannot be written takes no verdict away
+        html.write_text(verdict.page(file.name), encoding="utf-8")
     return STATUS[verdict.result]
 
 
@@ -105,13 +110,13 @@ def _transactions(file: Path, level: str, html: Path | None, *, as_json: bool) -
     with _naming(file), _progress() as say:
         verdict = isolation.check(history, real_time=level == "strict serializable", progress=say)
     result = verdict.result(level)
-    if html is not None:
-        html.write_text(verdict.page(file.name), encoding="utf-8")
     if as_json:
         print(json.dumps(_plain_transactions(verdict, level)))
     else:
         print(f"{level}: {result}")
         print(verdict.explain())
+    if html is not None:
+        html.write_text(verdict.page(file.name), encoding="utf-8")
     return STATUS[result]
 
 
@@ -183,6 +188,8 @@ def _plain_transactions(verdict: isolation.Verdict, level: str) -> dict[str, obj
 
 def _known(what: str, name: str, known: list[str]) -> str:
     if name not in known:
+        from difflib import get_close_matches
+
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
         raise InvalidArgument(f"no {what} {name!r}; {hint}")
@@ -237,10 +244,13 @@ def _naming(file: Path) -> Iterator[None]:
 @contextmanager
 def _progress() -> Iterator[Say]:
     """What is being done, on the error output, if a person looks on."""
-    console = Console(stderr=True)
+    if sys.stderr is None or sys.stderr.closed or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console  # as long to load as the rest of the command
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("checking")
         yield lambda text: bar.update(task, description=text)

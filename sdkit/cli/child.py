@@ -42,7 +42,7 @@ class ServedRoom:
     """
 
     def __init__(self, room: str, data: Path, options: list[str] | None = None) -> None:
-        self._command = [sys.executable, "-m", "sdkit.cli.main", "serve", room]
+        self._command = [sys.executable, "-m", "sdkit.cli.start", "serve", room]
         self._command += ["--json", "--stop-at-eof", "--data", str(data), *(options or [])]
         self._process: asyncio.subprocess.Process | None = None
         self._hearing: asyncio.Task[None] | None = None

@@ -113,6 +113,8 @@ class Conversation:
             case ["quit"]:
                 self.is_over = True
                 return []
+            case ["help" | "quit" as own, *_]:
+                raise Refused(f"expected '{own}'")
         return await self._step(line.session, *line.words)
 
     async def _step(self, speaker: str, command: str, *arguments: str) -> list[str]:
@@ -120,9 +122,15 @@ class Conversation:
         session = NOBODY if command in WITHOUT_A_TRANSACTION else speaker
         if session in self._asked:
             raise Refused(f"{session} still {self._waits(session)} and cannot be asked")
-        await self._subject.start(session, command, arguments)
-        self.speaker = speaker
         self._asked.add(session)
+        try:
+            await self._subject.start(session, command, arguments)
+        except BaseException as error:
+            # Refused: nothing was done. Ctrl-C: a look is over; what the store was asked goes on.
+            if isinstance(error, Refused) or session == NOBODY:
+                self._asked.discard(session)
+            raise
+        self.speaker = speaker
         return self.news(session)
 
     def news(self, session: str | None = None) -> list[str]:

@@ -33,7 +33,7 @@ from sdkit.cli.console import console as make_console
 from sdkit.cli.demo_bank import Report, Settings, play_on, print_report, teller_of_times
 from sdkit.cli.demo_levels import Matrix, print_matrix
 from sdkit.cli.demo_price import Price, print_prices
-from sdkit.cli.options import option, parse_seconds
+from sdkit.cli.units import option, parse_seconds
 from sdkit.errors import InvalidArgument
 from sdkit.store.config import Serializable
 
@@ -100,6 +100,7 @@ def demo(
     seed: Annotated[
         int | None,
         typer.Option(
+            min=0,
             help="Decides transfers and kill times; drawn, and shown, if it is not given.",
             show_default=False,
         ),

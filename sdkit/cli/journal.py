@@ -24,14 +24,15 @@ from rich.table import Table
 
 from sdkit.cli.console import console as make_console
 from sdkit.errors import InvalidArgument
-from sdkit.host import LOCK_NAME, DirectoryLock
-from sdkit.storage.inspect import JournalView, RecordView, SegmentView, inspect
+from sdkit.ownership import LOCK_NAME, DirectoryLock
+from sdkit.storage.inspect import Finding, JournalView, RecordView, SegmentView, inspect
 from sdkit.storage.journal import Journal, Recovered
 from sdkit.storage.local_disk import LocalDisk
-from sdkit.storage.snapshot import SNAPSHOT_NAME
+from sdkit.storage.snapshot import SNAPSHOT_NAME, SNAPSHOT_TEMPORARY_NAME
 from sdkit.storage.wal import segment_number
 
 DAMAGE_STATUS = 1
+CLAIM_NAME = f"journal.{LOCK_NAME}"
 CONTENT_COLUMNS = (8, 40)  # of a record's content: never fewer, never more
 GAP = 2  # columns between two of a table
 
@@ -64,6 +65,7 @@ def journal(
             report_cut(console, found, asyncio.run(cut_end(found, directory)))
             continue
         view = asyncio.run(inspect(LocalDisk(found), records_max=records, from_lsn=from_lsn))
+        view.findings += in_the_way(found)
         damaged = damaged or view.damaged
         if json:
             print(encoding.dumps(as_json(found, view)))
@@ -105,6 +107,19 @@ def holds_journal(directory: Path) -> bool:
         path.name == SNAPSHOT_NAME or segment_number(path.name) is not None
         for path in directory.iterdir()
     )
+
+
+def in_the_way(directory: Path) -> list[Finding]:
+    """What has the name of a journal's file and is none: a start would stumble over it."""
+    ours = (SNAPSHOT_NAME, SNAPSHOT_TEMPORARY_NAME, CLAIM_NAME)
+    found = []
+    for path in sorted(directory.iterdir()):
+        is_ours = path.name in ours or segment_number(path.name) is not None
+        is_link = path.name == CLAIM_NAME and path.is_symlink()
+        if is_ours and (path.is_dir() or is_link):
+            message = f"{path.name} is {'a link' if is_link else 'a directory'}: move it away"
+            found.append(Finding("unreadable", message, path.name))
+    return found
 
 
 async def cut_end(found: Path, directory: Path) -> Recovered:

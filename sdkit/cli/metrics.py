@@ -10,15 +10,16 @@ from typing import Annotated, Final
 import typer
 
 from sdkit.arguments import check_between
-from sdkit.cli.options import chosen_secret, option, parse_seconds
-from sdkit.errors import InvalidArgument
+from sdkit.cli.addresses import FORMS, parse_address
+from sdkit.cli.options import chosen_secret
+from sdkit.cli.units import option, parse_seconds
 from sdkit.net import rpc
 
 DAY_S: Final = 86_400.0
 
 
 def metrics(
-    address: Annotated[str, typer.Argument(help="HOST:PORT of any sdkit server.")],
+    address: Annotated[str, typer.Argument(help=f"Of any sdkit server: {FORMS}.")],
     secret: Annotated[
         str | None,
         typer.Option(help="Shared secret, if it asks for one; `ps` shows it: see --secret-file."),
@@ -41,18 +42,6 @@ def metrics(
     check_between("--timeout", timeout_s, 0.001, DAY_S)
     secret = chosen_secret(secret, secret_file)
     sys.stdout.write(asyncio.run(_fetch(host, port, secret, timeout_s)))
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT``.
-
-    Raises:
-        InvalidArgument: it is not of that form.
-    """
-    host, _, port = text.rpartition(":")
-    if "/" in text or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InvalidArgument(f"{text!r} is not an address; write HOST:PORT, as in 127.0.0.1:7000")
-    return host.strip("[]"), int(port)
 
 
 async def _fetch(host: str, port: int, secret: str | None, timeout_s: float) -> str:

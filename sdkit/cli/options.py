@@ -7,8 +7,7 @@ keys of a TOML file; from its docstring comes the help. Units are spoken in both
     --idle-timeout-s 250ms        idle_timeout_s = "250ms"
     --max-bytes 64MiB             max_bytes = "64MiB"
 
-Capitals in units do not matter. This is the one place where ``250ms`` becomes
-0.25: inside, seconds are floats and sizes are whole bytes.
+`sdkit.cli.units` reads the units.
 """
 
 from __future__ import annotations
@@ -23,64 +22,16 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import typer
 
+from sdkit.cli.units import option, parse_bytes, parse_seconds, size_in_words
 from sdkit.errors import InvalidArgument
 from sdkit.net.server import ServerConfig
 from sdkit.rooms import ROOMS
 
-T = TypeVar("T")
-
-_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
-_BYTES: Final = {
-    "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-}
-_QUANTITY: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([A-Za-z]*)", re.ASCII)
 OTHERS_MAY_READ: Final = 0o044
-
-
-def parse_seconds(text: str) -> float:
-    """Seconds from ``250ms``, ``1.5s``, ``2min``, ``1h`` or a bare number of seconds.
-
-    Raises:
-        InvalidArgument: it is none of these.
-    """
-    return _parse(text, _SECONDS, "a duration such as 250ms, 1.5s or 2min")
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes from ``64MiB``, ``10kB`` or a bare number of bytes.
-
-    Raises:
-        InvalidArgument: it is none of these, or no whole number of bytes.
-    """
-    size = _parse(text, _BYTES, "a size such as 64MiB, 10kB or 512")
-    if not size.is_integer():
-        raise InvalidArgument(f"{text!r} is {size:g} bytes; it must be a whole number of bytes")
-    return int(size)
-
-
-def option(parse: Callable[[str], T]) -> Callable[[str | T], T]:
-    """``parse`` for typer's ``parser=``: a refusal is shown beside the name of the option."""
-
-    def parser(text: str | T) -> T:
-        if not isinstance(text, str):
-            return text  # the default
-        try:
-            return parse(text)
-        except InvalidArgument as error:
-            raise typer.BadParameter(str(error)) from error
-
-    return parser
 
 
 def chosen_secret(secret: str | None, file: Path | None) -> str | None:
@@ -185,7 +136,7 @@ def _option(config: type[ServerConfig], field: dataclasses.Field[Any], text: str
     flag = "--" + field.name.replace("_", "-")
     is_size = "_bytes" in field.name
     default: object = field.default
-    spoken = _spoken(default) if is_size and isinstance(default, int) else default
+    spoken = size_in_words(default) if is_size and isinstance(default, int) else default
     if field.name.endswith("_s") and isinstance(default, float):
         spoken = f"{default:g}s"
     shown = text if default in {None, ""} else f"{text} (default: {spoken})"
@@ -204,14 +155,6 @@ def _option(config: type[ServerConfig], field: dataclasses.Field[Any], text: str
     return typing.Annotated[typing.cast(Any, kind) | None, typer.Option(flag, help=shown)]
 
 
-def _spoken(size: int) -> str:
-    """A size as a person would write it."""
-    for unit in ("GiB", "MiB", "KiB"):
-        if size and size % _BYTES[unit.lower()] == 0:
-            return f"{size // _BYTES[unit.lower()]}{unit}"
-    return str(size)
-
-
 def _kind(config: type[ServerConfig], name: str) -> object:
     """The type of a field without ``| None``; None if text cannot express it."""
     hint = typing.get_type_hints(config)[name]
@@ -228,7 +171,8 @@ def _from_toml(config: type[ServerConfig], file: Path, table: str) -> dict[str, 
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidArgument(f"{file} cannot be read as TOML: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidArgument(f"{file} cannot be read as TOML: {why}") from error
     if unknown := sorted(document.keys() - {room.name for room in ROOMS}):
         raise InvalidArgument(
             f"{file} sets {unknown[0]}, which is no room; write the settings under [{table}]"
@@ -270,10 +214,3 @@ def _check_type(name: str, value: object, kind: object) -> None:
             "text",
         )
         raise InvalidArgument(f"{name} is {value!r}; it must be {wanted}")
-
-
-def _parse(text: str, units: Mapping[str, float], wanted: str) -> float:
-    match = _QUANTITY.fullmatch(text.strip())
-    if match is None or match[2].lower() not in units:
-        raise InvalidArgument(f"{text!r} is not {wanted}")
-    return float(match[1]) * units[match[2].lower()]

@@ -9,7 +9,6 @@ allowed, too.
 from __future__ import annotations
 
 import asyncio
-import errno
 import inspect
 import json
 import logging
@@ -18,21 +17,20 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
-from sdkit import rooms
+from sdkit.cli.lazy import LazyGroup, show_help
 from sdkit.cli.options import chosen_secret, command, config_from
+from sdkit.cli.streams import ReaderGone
 from sdkit.host import Host, running_on
 from sdkit.net.server import ServerConfig
-from sdkit.rooms import Room
+from sdkit.rooms import ROOMS, Room, find
 from sdkit.trace import Record, listening
-
-app = typer.Typer(help="Start one room's server.", no_args_is_help=True, rich_markup_mode=None)
 
 _DATA = typer.Option("--data", help="Data directory; made if missing, locked while it runs.")
 _NAME = typer.Option("--name", help="What this host is called in logs and traces.")
@@ -41,12 +39,14 @@ _SECRET_FILE = typer.Option(
     "--secret-file", help="File whose first line is the secret; not for other eyes (chmod 600)."
 )
 _EOF = typer.Option(
-    "--stop-at-eof", help="End when standard input is closed: when the parent process is gone."
+    "--stop-at-eof",
+    help="End when standard input is closed: when the parent process is gone. For a pipe; "
+    "a file or /dev/null is at its end at once.",
 )
 _JSON = typer.Option("--json", help="Print one JSON object a line instead of text.")
 
 
-def _register(room: Room) -> None:
+def _command_of(room: Room) -> Callable[..., None]:
     extra = [
         _parameter("data", Annotated[Path, _DATA], Path(f"{room.name}-data")),
         _parameter("name", Annotated[str, _NAME], room.name),
@@ -56,7 +56,7 @@ def _register(room: Room) -> None:
         _parameter("as_json", Annotated[bool, _JSON], False),
     ]
 
-    def serve(
+    def run(
         data: Path,
         name: str,
         file: Path | None,
@@ -78,8 +78,21 @@ def _register(room: Room) -> None:
                     announcer.say("cut", "a second signal: ended without waiting any longer")
                     raise typer.Exit(1) from None
 
-    serve.__doc__ = f"Serve {room.summary}. SIGTERM or Ctrl-C ends it."
-    app.command(room.name)(command(room.config, serve, extra))
+    run.__doc__ = f"Serve {room.summary}. SIGTERM or Ctrl-C ends it."
+    return command(room.config, run, extra)
+
+
+class _Rooms(LazyGroup):
+    summaries: ClassVar[dict[str, str]] = {room.name: f"Serve {room.summary}." for room in ROOMS}
+
+    def load(self, name: str) -> Callable[..., None]:
+        return _command_of(find(name))
+
+
+serve = typer.Typer(
+    cls=_Rooms, help="Start one room's server.", rich_markup_mode=None, add_completion=False
+)
+serve.callback(invoke_without_command=True)(show_help)
 
 
 def _parameter(name: str, annotation: object, default: object) -> inspect.Parameter:
@@ -92,6 +105,8 @@ def _parameter(name: str, annotation: object, default: object) -> inspect.Parame
 _SAID: Final = {
     "store.recovering": "recovering: {done:,} of {total:,} {of}",
     "server.refuse": "refused a connection of {peer}: there are {limit} already",
+    "server.exhausted": "no file descriptor is left for new connections; those that are open go "
+    "on (ulimit -n): {reason}",
     "server.cut": "the grace time is over: {calls} calls are cut off",
     "rpc.break": "ended the connection of {peer}: {reason}",
     "rpc.overloaded": "refused {method} to {peer}: {limit} of its calls are under way",
@@ -100,6 +115,7 @@ _SAID: Final = {
     "store.failed": "takes no writes until it is started again ({code})",
     "store.snapshot_failed": "could not write a snapshot ({code}); tries again later",
 }
+AT_EOF: Final = "end of standard input"
 QUIET_S: Final = 1.0  # between two lines about the same: whoever is refused may come back at once
 
 
@@ -120,33 +136,13 @@ class _Announcer:
             self._said_at[record.name] = now
             self.say(record.name, _SAID[record.name].format(**record.fields))
 
-    def hear_of_trouble(self, loop: asyncio.AbstractEventLoop, trouble: dict[str, object]) -> None:
-        """What the event loop can tell nobody else.
-
-        It waits a second when there is no descriptor for a connection, and serves
-        the others; but it would log up to sixty-four tracebacks each time.
-        """
-        error = trouble.get("exception")
-        if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
-            loop.default_exception_handler(trouble)
-            return
-        now = time.monotonic()
-        if now - self._said_at.get("descriptors", -QUIET_S) >= QUIET_S:
-            self._said_at["descriptors"] = now
-            text = "no file descriptor is left for new connections; those that are open go on"
-            self.say("descriptors", f"{text} (ulimit -n)")
-
     def say(self, event: str, text: str, **facts: object) -> None:
         line = f"{self._room}: {text}"
         if self._as_json:
             line = json.dumps({"event": event, "room": self._room, "text": text, **facts})
-        try:
+        with suppress(ReaderGone):  # no reason to stop serving
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
-        except BrokenPipeError:  # whoever listened has gone: no reason to stop serving
-            nobody = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nobody, sys.stdout.fileno())
-            os.close(nobody)
 
 
 class _Stop:
@@ -162,15 +158,22 @@ class _Stop:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._tell, signal.Signals(number).name)
         if at_eof:
-            loop.add_reader(sys.stdin, self._read)
+            try:
+                loop.add_reader(sys.stdin, self._read)
+            except PermissionError:  # epoll refuses what never waits: a file, or /dev/null
+                self._tell(AT_EOF)
 
     async def wait(self) -> None:
         await self._told.wait()
 
     def _read(self) -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
+        try:
+            read = os.read(sys.stdin.fileno(), 4096)
+        except OSError:  # the terminal is gone
+            read = b""
+        if not read:
             asyncio.get_running_loop().remove_reader(sys.stdin)
-            self._tell("end of standard input")
+            self._tell(AT_EOF)
 
     def _tell(self, reason: str) -> None:
         if self._told.is_set():
@@ -188,7 +191,6 @@ async def _serve(
     stop_at_eof: bool,
 ) -> None:
     stop = _Stop(at_eof=stop_at_eof)
-    asyncio.get_running_loop().set_exception_handler(announcer.hear_of_trouble)
     began = time.perf_counter()
     async with room.server(host, config) as server:
         recovery_ms = (time.perf_counter() - began) * 1e3
@@ -217,14 +219,10 @@ def _quiet_start_of_logging() -> None:
     warnings.showwarning = _show_warning
     logging.basicConfig(
         level=logging.WARNING,
-        format="%(name)s: %(message)s",
-        handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    sys.stderr.write(f"warning: {message}\n")  # without the line of source that raised it
-
-
-for _room in rooms.ROOMS:
-    _register(_room)
+    # Without the line of source that raised it, and as one line, whatever it quotes.
+    sys.stderr.write(f"warning: {' '.join(str(message).splitlines())}\n")

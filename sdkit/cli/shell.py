@@ -21,18 +21,20 @@ Three things to notice
     * Where the input is no terminal, each line is repeated before its answers, and one
       that cannot be understood ends the run. What comes out is a transcript that can be
       put in again.
-    * Whichever way it ends, what is open is rolled back.
+    * Ctrl-C throws away what is being typed, as psql does; only twice in a row it is the
+      end. Whichever way it ends, what is open is rolled back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -40,10 +42,11 @@ from typing import Annotated, Final, Protocol, Self
 
 import typer
 
+from sdkit.cli.addresses import FORMS, parse_address
 from sdkit.cli.conversation import Conversation
-from sdkit.cli.metrics import parse_address
 from sdkit.cli.options import chosen_secret
 from sdkit.cli.store_sessions import StoreSubject
+from sdkit.cli.streams import ReaderGone
 from sdkit.errors import InvalidArgument
 from sdkit.host import Host, running_on
 from sdkit.script import Refused, is_answer
@@ -58,8 +61,7 @@ def shell(
     address: Annotated[
         str | None,
         typer.Argument(
-            help="store://HOST:PORT, HOST:PORT or a port of this machine; "
-            "without it, a store of its own, which is gone at the end.",
+            help=f"{FORMS}; without it, a store of its own, which is gone at the end.",
             show_default=False,
         ),
     ] = None,
@@ -81,7 +83,11 @@ def shell(
         Path | None, typer.Option(help="File whose first line is the secret.")
     ] = None,
 ) -> None:
-    """Type transactions of several sessions at a store, and see who waits for whom."""
+    """Type transactions of several sessions at a store, and see who waits for whom.
+
+    Ctrl-C clears the line. Twice in a row it ends the shell, as Ctrl-D and `quit` do; what is
+    open is rolled back then.
+    """
     level = level_of(isolation)
     opened: AbstractAsyncContextManager[Store]
     if address is None:
@@ -93,35 +99,28 @@ def shell(
             "the server chooses that: sdkit serve store --serializable " + serializable
         )
     else:
-        host, port = parse_store(address)
+        host, port = parse_address(address)
         opened = StoreClient(host, port, secret=chosen_secret(secret, secret_file), timeout_s=None)
         where = f"{SCHEME}://{host}:{port}"
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as a window that is closed
+        signal.signal(number, _leave)
     terminal: Terminal = Typed() if sys.stdin.isatty() else Piped()
     with Talk(opened, terminal, level) as talk:
         terminal.greet(f"{where}; help says what can be typed")
         while not talk.conversation.is_over:
             try:
                 line = terminal.read(talk.conversation.speaker)
+                terminal.say(talk.take(line))
             except EOFError:
                 break
-            try:
-                terminal.say(talk.take(line))
             except Refused as refusal:
                 terminal.complain(refusal)
+            except KeyboardInterrupt:
+                terminal.interrupt()
 
 
-def parse_store(text: str) -> tuple[str, int]:
-    """Host and port of ``store://HOST:PORT``; of ``HOST:PORT``, or a port of this machine.
-
-    Raises:
-        InvalidArgument: it is none of these.
-    """
-    scheme, separator, rest = text.rpartition("://")
-    if separator and scheme != SCHEME:
-        raise InvalidArgument(f"no shell speaks {scheme}://; did you mean {SCHEME}://{rest}?")
-    rest = rest.rstrip("/")
-    port = rest.removeprefix(":")
-    return parse_address(f"127.0.0.1:{port}" if port.isdigit() else rest)
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 @asynccontextmanager
@@ -164,6 +163,7 @@ class Talk:
         self._begun: Future[None] = Future()
         self._left_open: list[str] = []
         self._turn = asyncio.Lock()  # a line's, or that of an answer that comes between two
+        self._line: asyncio.Task[None] | None = None  # the last one that was begun
         self._loop = asyncio.new_event_loop()
         self._task = self._loop.create_task(self._talk())
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._task])
@@ -189,21 +189,33 @@ class Talk:
 
     def take(self, line: str) -> list[str]:
         """Carry out a line; what was answered by then. Raises `Refused`."""
-        answered = asyncio.run_coroutine_threadsafe(self._take(line), self._loop)
+        answered: Future[list[str]] = Future()
         try:
+            self._loop.call_soon_threadsafe(self._begin, line, answered)
             return answered.result()
         except BaseException:
-            answered.cancel()  # Ctrl-C: nobody waits for it any more
+            # Ctrl-C, which may come at any instant: whatever has been begun by then is cut short.
+            self._loop.call_soon_threadsafe(self._cut_short)
             raise
+
+    def _begin(self, line: str, answered: Future[list[str]]) -> None:
+        self._line = self._loop.create_task(self._take(line, answered))
+
+    def _cut_short(self) -> None:
+        if self._line is not None:
+            self._line.cancel()
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join()
         self._loop.close()
 
-    async def _take(self, line: str) -> list[str]:
-        async with self._turn:
-            return await self.conversation.take(line)
+    async def _take(self, line: str, answered: Future[list[str]]) -> None:
+        try:
+            async with self._turn:
+                answered.set_result(await self.conversation.take(line))
+        except Exception as error:
+            answered.set_exception(error)
 
     async def _talk(self) -> None:
         """What the thread does: keep the store open until this is cancelled, and listen."""
@@ -229,8 +241,9 @@ class Talk:
             await subject.heard.wait()
             subject.heard.clear()
             async with self._turn:
-                if news := self.conversation.news():
-                    self._terminal.say_between(news)
+                with suppress(ReaderGone):  # whoever reads the lines will notice, too
+                    if news := self.conversation.news():
+                        self._terminal.say_between(news)
 
 
 async def _given(store: Store) -> Store:
@@ -260,12 +273,17 @@ class Terminal(Protocol):
         """The line just read was not understood."""
         ...
 
+    def interrupt(self) -> None:
+        """Ctrl-C was pressed. Raises KeyboardInterrupt if that is to be the end."""
+        ...
+
 
 class Typed:
     """A person: a prompt, a line that can be edited, and a history."""
 
     def __init__(self) -> None:
         self._prompt = ""
+        self._interrupted = False  # since the last line
         self._typed: Callable[[], str] = str
         try:
             import readline  # `input` edits with it once it is imported; not every Python has it
@@ -279,10 +297,14 @@ class Typed:
     def read(self, speaker: str) -> str:
         self._prompt = f"{speaker}> "
         try:
-            return input(self._prompt)
+            line = input(self._prompt)
         except (EOFError, KeyboardInterrupt):
             print()
             raise
+        except UnicodeDecodeError as error:
+            raise _no_text(error) from None
+        self._interrupted = False
+        return line
 
     def say(self, lines: list[str]) -> None:
         for line in lines:
@@ -297,6 +319,12 @@ class Typed:
     def complain(self, refusal: Refused) -> None:
         self.say([f"    {refusal}"])
 
+    def interrupt(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+        self.say(["    Ctrl-C once more ends the shell and rolls back what is open"])
+
 
 class Piped:
     """A file or a program: what comes out is a transcript, and a mistake is the end of it."""
@@ -308,11 +336,15 @@ class Piped:
         pass
 
     def read(self, speaker: str) -> str:
-        line = sys.stdin.readline()
-        if not line:
+        read = sys.stdin.buffer.readline()  # as bytes: text is decoded many lines at a time
+        if not read:
             raise EOFError
         self._number += 1
-        line = line.rstrip()
+        try:
+            # Editors of some systems begin a file with a mark.
+            line = read.decode("utf-8-sig" if self._number == 1 else "utf-8").rstrip()
+        except UnicodeDecodeError as error:
+            raise _no_text(error) from None
         if not is_answer(line):  # of another time
             self.say([line])
         return line
@@ -325,3 +357,11 @@ class Piped:
 
     def complain(self, refusal: Refused) -> None:
         raise InvalidArgument(f"line {self._number}: {refusal}") from None
+
+    def interrupt(self) -> None:
+        raise KeyboardInterrupt
+
+
+def _no_text(error: UnicodeDecodeError) -> Refused:
+    byte = error.object[error.start]
+    return Refused(f"byte 0x{byte:02x} is no text in UTF-8; a byte is typed as '\\x{byte:02x}'")

@@ -28,8 +28,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sdkit.arguments import check_between
 from sdkit.cli import sim_comparison
 from sdkit.cli.console import console as make_console
-from sdkit.cli.options import option, parse_seconds
 from sdkit.cli.sim_report import counted, plain, row_of, show_list, summary, tell, tell_all
+from sdkit.cli.units import option, parse_seconds
 from sdkit.errors import InvalidArgument
 from sdkit.scenarios.catalog import COMPARISONS, SCENARIOS
 from sdkit.scenarios.comparison import Comparison
@@ -248,11 +248,12 @@ def _show_comparison(
             f"--json, not {', '.join(unfit)}"
         )
     if as_json:
-        print(json.dumps(sim_comparison.plain(comparison, seed, comparison.compare(seed))))
+        parts = sim_comparison.compared(comparison, seed)
+        print(json.dumps(sim_comparison.plain(comparison, seed, parts)))
         return
     console = make_console()
     sim_comparison.begin(console, comparison, seed)  # before the work, which takes a while
-    sim_comparison.show(console, comparison.compare(seed))
+    sim_comparison.show(console, sim_comparison.compared(comparison, seed))
 
 
 # ── one run ──────────────────────────────────────────────────────────────────

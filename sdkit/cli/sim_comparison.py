@@ -8,6 +8,7 @@ from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table as RichTable
 
 from sdkit.scenarios.comparison import Cell, Comparison, Part, Plot, Table, Text
@@ -29,6 +30,21 @@ def begin(console: Console, comparison: Comparison, seed: int) -> None:
     console.print(f"[bold]{comparison.name}[/], seed {seed}: {comparison.summary}", highlight=False)
 
 
+def compared(comparison: Comparison, seed: int) -> Sequence[Part]:
+    """Do the work; if a person looks on, the error output shows how far it is."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        bar = progress.add_task(comparison.name, total=None)
+
+        def tell(done: int, of: int, way: str) -> None:
+            progress.update(bar, completed=done, total=of, description=escape(way))
+
+        return comparison.compare(seed, tell)
+
+
 def show(console: Console, parts: Sequence[Part]) -> None:
     """What a comparison found, for a person."""
     for part in parts:
@@ -45,18 +61,49 @@ def show(console: Console, parts: Sequence[Part]) -> None:
 
 def _show_table(console: Console, table: Table) -> None:
     shown = RichTable(box=None, padding=(0, 2, 0, 0))
+    rows = row_texts(table)
+    widths = _widths(table, rows, console.width)
     for number, heading in enumerate(table.columns):
-        is_text = any(isinstance(row[number], str) for row in table.rows)
         shown.add_column(
             escape(heading),
-            justify="left" if is_text else "right",
-            no_wrap=number == 0,  # the names of the rows: where it is narrow, headings wrap instead
+            justify="left" if _is_text(table, number) else "right",
+            width=widths[number],
+            overflow="fold",  # rather than lost
         )
-    for row in row_texts(table):
+    for row in rows:
         shown.add_row(*map(escape, row))
     console.print(shown, highlight=False)
     for note in table.notes:
         console.print(escape(note), highlight=False)
+
+
+def _is_text(table: Table, number: int) -> bool:
+    return any(isinstance(row[number], str) for row in table.rows)
+
+
+def _widths(table: Table, rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """The widths of the columns, two blanks after each.
+
+    Where it is narrow, headings and texts wrap between words; names of rows and numbers are
+    whole. Where it is too narrow for the words of headings, those are broken.
+    """
+    room -= 2 * len(table.columns)
+    columns = list(zip(table.columns, *rows, strict=True))
+    widest = [max(map(len, column)) for column in columns]
+    narrowest = list(widest)
+    for with_headings in (True, False):
+        for number, (heading, *cells) in enumerate(columns):
+            words = heading.split() if with_headings else []
+            for cell in cells:
+                words += cell.split() if number and _is_text(table, number) else [cell]
+            narrowest[number] = max(map(len, words), default=1) or 1
+        if sum(narrowest) <= room:
+            break
+    wanted = [wide - narrow for wide, narrow in zip(widest, narrowest, strict=True)]
+    spare, asked = max(0, room - sum(narrowest)), sum(wanted)
+    if asked <= spare:
+        return widest
+    return [narrow + more * spare // asked for narrow, more in zip(narrowest, wanted, strict=True)]
 
 
 def _show_plot(console: Console, plot: Plot) -> None:

@@ -33,6 +33,7 @@ Things to notice
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ from sdkit.store import Isolation, Store, Transaction, TransactionInfo
 
 LOOK_S: Final = 0.001  # between two looks, if no step ends meanwhile
 LOOKS_MAX: Final = 30_000
+_SECONDS: Final = re.compile(r"[0-9]{1,9}s?", re.ASCII)
 USAGE: Final = {
     "begin": "[LEVEL] [read-only]",
     "get": "KEY",
@@ -119,7 +121,11 @@ class StoreSubject:
             self._sessions[session] = it
         it.task = asyncio.ensure_future(self._answer(it, self.command(it, command, arguments)))
         if command == "passes":
-            await it.task
+            try:
+                await it.task
+            except asyncio.CancelledError:  # Ctrl-C cuts it short
+                it.task = None
+                raise
         await self._settle()
 
     def answers(self) -> list[Answer]:
@@ -213,7 +219,7 @@ class StoreSubject:
                 return self._described(describe)
             case ["locks"]:
                 return self._described(describe_locks)
-            case ["passes", time] if time.removesuffix("s").isdecimal():
+            case ["passes", time] if _SECONDS.fullmatch(time):
                 return _passes(int(time.removesuffix("s")))
         check_command(command)
         if command in WITHOUT_A_TRANSACTION:

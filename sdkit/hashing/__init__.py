@@ -37,8 +37,9 @@ Read in this order
 
 All are plain objects without I/O, clock or randomness. A change builds the new state
 beside the old one and swaps it in at its end: a refused change has changed nothing, and a
-lookup in another thread sees the state before or after. ``docs/hashing.md`` puts them side
-by side, as ``sdkit sim hashing`` does.
+lookup in another thread sees the state before or after. (Of two changes at the same time one is
+lost: make them one after the other.) ``docs/hashing.md`` puts them side by side, as
+``sdkit sim hashing`` does.
 """
 
 from sdkit.hashing.bounded import BoundedRing

@@ -37,7 +37,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Self
 
-from sdkit.arguments import check_between
+from sdkit.arguments import check_between, shown
 from sdkit.errors import InvalidState
 from sdkit.hashing.circle import Circle, moved
 from sdkit.hashing.hashes import blake2b_64
@@ -83,8 +83,8 @@ class BoundedRing(Ring):
         Raises:
             UnknownNode: it is not there.
         """
-        if node not in self._nodes:
-            raise UnknownNode(f"no node is called {node!r}", node=node)
+        if not isinstance(node, str) or node not in self._nodes:
+            raise UnknownNode(f"no node is called {shown(node)}", node=shown(node))
         return math.ceil(self._limits[node] * (self._total + 1))
 
     def acquire(self, key: Key) -> str:
@@ -100,9 +100,11 @@ class BoundedRing(Ring):
         Raises:
             InvalidState: it holds nothing: released twice, or never acquired.
         """
-        held = self._held.get(node, 0)
+        held = self._held.get(node, 0) if isinstance(node, str) else 0
         if held < 1:
-            raise InvalidState(f"node {node!r} holds nothing that could be released", node=node)
+            raise InvalidState(
+                f"node {shown(node)} holds nothing that could be released", node=shown(node)
+            )
         self._held[node] = held - 1
         if node in self._nodes:
             self._total -= 1

@@ -40,8 +40,8 @@ from sdkit.hashing.placement import (
     Nodes,
     check_count,
     checked_nodes,
+    described,
     key_bytes,
-    shown,
     with_node,
     without_node,
 )
@@ -71,7 +71,7 @@ class Jump:
         return MappingProxyType(self._nodes)
 
     def __repr__(self) -> str:
-        return shown(self)
+        return described(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``: one hash and about ln(nodes) steps."""
@@ -81,7 +81,7 @@ class Jump:
     def owners(self, key: Key, count: int) -> list[str]:
         """The owner and the nodes numbered after it, beginning again after the last."""
         order = self._order
-        check_count(count, self._nodes)
+        check_count(count, order)
         first = _jump(self._hash(key_bytes(key)), len(order))
         return [order[(first + step) % len(order)] for step in range(count)]
 

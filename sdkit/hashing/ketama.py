@@ -31,15 +31,15 @@ import math
 import struct
 from collections.abc import Iterator, Mapping
 from hashlib import md5
-from typing import Final
+from typing import ClassVar, Final
 
+from sdkit.arguments import shown
 from sdkit.errors import InvalidArgument
 from sdkit.hashing.circle import Circle
 from sdkit.hashing.placement import Nodes
 from sdkit.hashing.ring import Ring
 
 DIGESTS_PER_NODE: Final = 40
-BITS: Final = 32
 _POINTS: Final = struct.Struct("<4I")  # four points of a digest
 
 
@@ -53,6 +53,8 @@ class KetamaRing(Ring):
         DuplicateNode, InvalidArgument, LimitExceeded: as `Ring`.
     """
 
+    bits: ClassVar[int] = 32
+
     def __init__(self, nodes: Nodes) -> None:
         super().__init__(nodes, hash64=_hash_of_key)
 
@@ -64,7 +66,7 @@ class KetamaRing(Ring):
                 for node, weight in nodes.items()
                 for point in _points(node, _digest_count(node, weight, total, len(nodes)))
             ),
-            bits=BITS,
+            bits=self.bits,
         )
 
 
@@ -74,7 +76,7 @@ def _digest_count(node: str, weight: float, total: float, nodes: int) -> int:
     if count < 1:
         # libketama would leave the node without a point, silently.
         raise InvalidArgument(
-            f"the weight of node {node!r} is {weight} of {total:g}; that is less than one of "
+            f"the weight of node {shown(node)} is {weight} of {total:g}; that is less than one of "
             f"{DIGESTS_PER_NODE * nodes} digests: it would never own a key",
             node=node,
         )

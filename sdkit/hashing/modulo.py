@@ -36,8 +36,8 @@ from sdkit.hashing.placement import (
     Nodes,
     check_count,
     checked_nodes,
+    described,
     key_bytes,
-    shown,
     with_node,
     without_node,
 )
@@ -48,14 +48,14 @@ class Modulo:
 
     Args:
         nodes: their names, in the order of their numbers. Everybody must know the same order.
-        hash64: of a key.
+        hash64: of a key. One of more than 64 bits will do as well.
 
     Raises:
         DuplicateNode, InvalidArgument: as in `Placement.add`, or there is no node.
     """
 
     def __init__(self, nodes: Nodes, *, hash64: Hash = blake2b_64) -> None:
-        self._hash: Final = checked_hash(hash64)
+        self._hash: Final = checked_hash(hash64, bits=None)
         self._nodes = checked_nodes(nodes, weighted=False)
         self._order = list(self._nodes)
 
@@ -64,7 +64,7 @@ class Modulo:
         return MappingProxyType(self._nodes)
 
     def __repr__(self) -> str:
-        return shown(self)
+        return described(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``: a hash and a division."""
@@ -74,7 +74,7 @@ class Modulo:
     def owners(self, key: Key, count: int) -> list[str]:
         """The owner and the nodes numbered after it, beginning again after the last."""
         order = self._order
-        check_count(count, self._nodes)
+        check_count(count, order)
         first = self._hash(key_bytes(key)) % len(order)
         return [order[(first + step) % len(order)] for step in range(count)]
 

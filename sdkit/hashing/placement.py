@@ -24,12 +24,12 @@ should be readable. What belongs to the name is a dictionary of the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from fractions import Fraction
 from typing import Final, Protocol
 
-from sdkit.arguments import check_between
-from sdkit.errors import InvalidArgument, Rejected
+from sdkit.arguments import SHOWN_MAX, check_between, shown
+from sdkit.errors import InvalidArgument, LimitExceeded, Rejected
 
 Key = str | bytes
 Hash = Callable[[bytes], int]
@@ -38,6 +38,9 @@ Nodes = Iterable[str] | Mapping[str, float]
 # Only ratios of weights matter, so nobody misses more, and no arithmetic overflows.
 WEIGHT_MIN: Final = 1e-9
 WEIGHT_MAX: Final = 1e9
+
+
+NODES_MAX: Final = 1_000_000  # names come from an iterable, which may have no end
 
 
 class DuplicateNode(Rejected, ValueError):
@@ -108,13 +111,13 @@ def key_bytes(key: Key) -> bytes:
         return key
     if not isinstance(key, str):
         raise InvalidArgument(
-            f"key is {key!r}, of type {type(key).__name__}; it must be str or bytes"
+            f"key is {shown(key)}, of type {type(key).__name__}; it must be str or bytes"
         )
     try:
         return key.encode()
     except UnicodeEncodeError as error:
         raise InvalidArgument(
-            f"{key!r} has no UTF-8 form ({error.reason}); pass bytes instead"
+            f"{shown(key)} has no UTF-8 form ({error.reason}); pass bytes instead"
         ) from error
 
 
@@ -128,14 +131,19 @@ def checked_nodes(nodes: Nodes, *, weighted: bool = True) -> dict[str, float]:
     Raises:
         DuplicateNode: a name comes twice.
         InvalidArgument: there is none; or what `Placement.add` refuses.
+        LimitExceeded: there are more than `NODES_MAX`.
     """
     if isinstance(nodes, str | bytes) or not isinstance(nodes, Iterable):
         # Text would be taken for a list of letters.
-        raise InvalidArgument(f"nodes is {nodes!r}; it must be a list of names, or a dictionary")
+        raise InvalidArgument(
+            f"nodes is {shown(nodes)}; it must be a list of names, or a dictionary"
+        )
     checked: dict[str, float] = {}
     pairs = nodes.items() if isinstance(nodes, Mapping) else ((node, 1) for node in nodes)
     for node, weight in pairs:
         _check_node(checked, node, weight, weighted=weighted)
+        if len(checked) == NODES_MAX:
+            raise LimitExceeded(f"there are more than {NODES_MAX:,} nodes, the limit")
         checked[node] = weight
     if not checked:
         raise InvalidArgument("nodes is empty; a key must have an owner, so name at least one")
@@ -152,22 +160,24 @@ def with_node(
 
 def _check_node(nodes: Mapping[str, float], node: str, weight: float, *, weighted: bool) -> None:
     if not isinstance(node, str) or not node:
-        raise InvalidArgument(f"node is {node!r}; it must be a name, of type str and not empty")
+        raise InvalidArgument(
+            f"node is {shown(node)}; it must be a name, of type str and not empty"
+        )
     key_bytes(node)  # schemes hash the name: refuse it here if that cannot be
     if node in nodes:
         raise DuplicateNode(
-            f"node {node!r} is there already; to change its weight, remove it first", node=node
+            f"node {shown(node)} is there already; to change its weight, remove it first", node=node
         )
     is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
     if not is_number or not WEIGHT_MIN <= weight <= WEIGHT_MAX:
         raise InvalidArgument(
-            f"the weight of node {node!r} is {weight!r}; it must be a number above 0, from "
-            f"{WEIGHT_MIN:g} to {WEIGHT_MAX:g}; a node that shall get no keys is left out",
+            f"the weight of node {shown(node)} is {shown(weight)}; it must be a number above 0, "
+            f"from {WEIGHT_MIN:g} to {WEIGHT_MAX:g}; a node that shall get no keys is left out",
             node=node,
         )
     if not weighted and weight != 1:
         raise InvalidArgument(
-            f"the weight of node {node!r} is {weight}; this scheme knows no weight but 1; "
+            f"the weight of node {shown(node)} is {weight}; this scheme knows no weight but 1; "
             "Ring, Rendezvous and Slots do",
             node=node,
         )
@@ -176,21 +186,24 @@ def _check_node(nodes: Mapping[str, float], node: str, weight: float, *, weighte
 def without_node(nodes: Mapping[str, float], node: str) -> dict[str, float]:
     """A new mapping with one node less. Raises what `Placement.remove` does."""
     if not isinstance(node, str) or node not in nodes:
-        raise UnknownNode(f"no node is called {node!r}; there are {_some(nodes)}", node=str(node))
+        raise UnknownNode(
+            f"no node is called {shown(node)}; there are {_some(nodes)}",
+            node=node if isinstance(node, str) else shown(node),
+        )
     if len(nodes) == 1:
         raise InvalidArgument(
-            f"node {node!r} is the only one, and a key must have an owner: add another first",
+            f"node {shown(node)} is the only one, and a key must have an owner: add another first",
             node=node,
         )
     return {name: weight for name, weight in nodes.items() if name != node}
 
 
-def check_count(count: int, nodes: Mapping[str, float]) -> None:
+def check_count(count: int, nodes: Sized) -> None:
     """Refuse to find more owners than there are nodes, or none."""
     check_between("count", count, 1, len(nodes))
 
 
-def shown(placement: Placement) -> str:
+def described(placement: Placement) -> str:
     """A placement at one look, for its ``__repr__``: its type, and some of its nodes."""
     nodes = placement.nodes
     return (
@@ -199,6 +212,6 @@ def shown(placement: Placement) -> str:
 
 
 def _some(nodes: Iterable[str]) -> str:
-    names = list(nodes)
+    names = [name if len(name) <= SHOWN_MAX else shown(name) for name in nodes]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more

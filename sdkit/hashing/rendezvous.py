@@ -40,8 +40,8 @@ from sdkit.hashing.placement import (
     Nodes,
     check_count,
     checked_nodes,
+    described,
     key_bytes,
-    shown,
     with_node,
     without_node,
 )
@@ -70,7 +70,7 @@ class Rendezvous:
         return MappingProxyType(self._nodes)
 
     def __repr__(self) -> str:
-        return shown(self)
+        return described(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``. O(nodes)."""
@@ -82,7 +82,8 @@ class Rendezvous:
         check_count(count, self._nodes)
         data = key_bytes(key)
         bids = sorted((self._bid(data, *bidder) for bidder in self._bidders), reverse=True)
-        return [node for _, node in bids[:count]]
+        # A node may have left since they were counted: then count again, and refuse.
+        return [node for _, node in bids[:count]] if len(bids) >= count else self.owners(key, count)
 
     def add(self, node: str, weight: float = 1) -> Fraction:
         nodes = with_node(self._nodes, node, weight)

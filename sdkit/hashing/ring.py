@@ -36,9 +36,9 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import islice
 from types import MappingProxyType
-from typing import Final
+from typing import ClassVar, Final
 
-from sdkit.arguments import check_between
+from sdkit.arguments import check_between, shown
 from sdkit.errors import InvalidArgument, LimitExceeded
 from sdkit.hashing.circle import Circle, moved
 from sdkit.hashing.hashes import blake2b_64, checked_hash
@@ -48,8 +48,8 @@ from sdkit.hashing.placement import (
     Nodes,
     check_count,
     checked_nodes,
+    described,
     key_bytes,
-    shown,
     with_node,
     without_node,
 )
@@ -75,6 +75,8 @@ class Ring:
         LimitExceeded: the ring would have more than a million points.
     """
 
+    bits: ClassVar[int] = 64  # of a position
+
     def __init__(
         self,
         nodes: Nodes,
@@ -84,7 +86,7 @@ class Ring:
     ) -> None:
         check_between("virtual_nodes", virtual_nodes, 1, POINTS_MAX)
         self._virtual_nodes: Final = virtual_nodes
-        self._hash: Final = checked_hash(hash64)
+        self._hash: Final = checked_hash(hash64, bits=self.bits)
         self._nodes = checked_nodes(nodes)
         self._circle = self._cut(self._nodes)
 
@@ -93,7 +95,7 @@ class Ring:
         return MappingProxyType(self._nodes)
 
     def __repr__(self) -> str:
-        return shown(self)
+        return described(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``: one hash, and a binary search among the points."""
@@ -111,7 +113,9 @@ class Ring:
     def owners(self, key: Key, count: int) -> list[str]:
         """The owner and the nodes met next on the circle. O(log points + count), about."""
         check_count(count, self._nodes)
-        return list(islice(self._circle.walk(self._hash(key_bytes(key))), count))
+        met = list(islice(self._circle.walk(self._hash(key_bytes(key))), count))
+        # A node may have left since they were counted: then count again, and refuse.
+        return met if len(met) == count else self.owners(key, count)
 
     def add(self, node: str, weight: float = 1) -> Fraction:
         return self._become(with_node(self._nodes, node, weight))
@@ -147,7 +151,7 @@ class Ring:
         count = weight * self._virtual_nodes
         if count < 1:
             raise InvalidArgument(
-                f"the weight of node {node!r} is {weight}; with {self._virtual_nodes} virtual "
+                f"the weight of node {shown(node)} is {weight}; with {self._virtual_nodes} virtual "
                 "nodes that is less than one point: make it or virtual_nodes larger",
                 node=node,
             )

@@ -35,14 +35,15 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
+from sdkit.arguments import shown
 from sdkit.errors import InvalidArgument
 from sdkit.hashing.placement import (
     Key,
     Nodes,
     check_count,
     checked_nodes,
+    described,
     key_bytes,
-    shown,
     with_node,
     without_node,
 )
@@ -85,7 +86,7 @@ class Slots:
         return MappingProxyType(self._nodes)
 
     def __repr__(self) -> str:
-        return shown(self)
+        return described(self)
 
     def owner(self, key: Key) -> str:
         """The node that owns ``key``: a checksum and a look into the table."""
@@ -99,10 +100,12 @@ class Slots:
         check_count(count, self._nodes)
         table, slot = self._table, slot_of(key)
         met = dict.fromkeys([table[slot]])
-        while len(met) < count:
-            slot = (slot + 1) % SLOT_COUNT
-            met.setdefault(table[slot])
-        return list(met)
+        for step in range(1, SLOT_COUNT):
+            if len(met) == count:
+                break
+            met.setdefault(table[(slot + step) % SLOT_COUNT])
+        # A node may have left since they were counted: then count again, and refuse.
+        return list(met) if len(met) == count else self.owners(key, count)
 
     def slots(self, node: str) -> list[int]:
         """The slots of ``node``, in order. Empty if it is not there."""
@@ -155,8 +158,8 @@ def _shares(nodes: Mapping[str, float]) -> dict[str, Fraction]:
     for node, share in shares.items():
         if share * SLOT_COUNT < 1:
             raise InvalidArgument(
-                f"the weight of node {node!r} is {nodes[node]} of {float(total):g}; that is less "
-                f"than one slot of {SLOT_COUNT:,}: make it larger, or have fewer nodes",
+                f"the weight of node {shown(node)} is {nodes[node]} of {float(total):g}; that is "
+                f"less than one slot of {SLOT_COUNT:,}: make it larger, or have fewer nodes",
                 node=node,
             )
     return shares

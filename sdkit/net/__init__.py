@@ -24,7 +24,8 @@ Read in this order
     connection    the asyncio shell: a socket, a clock, and the session
     rpc           `connect`
     descriptors   how many connections the process can hold
-    addresses     why a server cannot listen, and what to do about it
+    listening     accepting connections, also when there is no descriptor for one more
+    addresses     why a server cannot listen or be reached, and what to do about it
     server        `Server`, the beginning and the end of every server of the kit
 
 The session is a core without I/O (as the Python community's "sans-I/O" library

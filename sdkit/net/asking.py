@@ -23,8 +23,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic
 
-from sdkit.errors import DeadlineExceeded, ProtocolError, SdkitError, from_wire
+from sdkit.arguments import shown as value_shown
+from sdkit.errors import DeadlineExceeded, InvalidArgument, ProtocolError, SdkitError, from_wire
 from sdkit.net.deadlines import NEVER_NS, Deadlines
+from sdkit.net.frames import SIMPLE
 from sdkit.net.limits import Limits, nanoseconds
 from sdkit.net.messages import (
     CANCEL,
@@ -95,13 +97,23 @@ class Asking(Generic[W]):
         """
         if self.refusal is not None:
             raise self.refusal()
+        if type(method) is not str and not isinstance(method, str):
+            raise InvalidArgument(f"method is {value_shown(method)}; it must be a name, as text")
+        is_simple = True
+        for value in arguments:  # a loop: half of what one call of issuperset(map(...)) takes
+            if type(value) not in SIMPLE:
+                is_simple = False
         id_ = self.last_id + 1
         left_ns = None if deadline_ns is None else max(0, deadline_ns - now_ns)
         if kind == STREAM:
-            self._outbox.put((kind, id_, method, arguments, left_ns, trace, self._window))
+            self._outbox.put(
+                (kind, id_, method, arguments, left_ns, trace, self._window),
+                is_simple=is_simple,
+            )
             self._reading[id_] = Reading(self._window)
         else:
-            self._outbox.put((kind, id_, method, arguments, left_ns, trace))
+            message = (kind, id_, method, arguments, left_ns, trace)
+            self._outbox.put(message, is_simple=is_simple)
         self.last_id = id_
         if waiter is not None:
             if not self.pending:
@@ -142,6 +154,11 @@ class Asking(Generic[W]):
         """End every call above ``after_id`` with ``error``."""
         ids = [id_ for id_ in self.pending if id_ > after_id]
         return [Failed(waiter, error) for id_ in ids if (waiter := self._take(id_)) is not None]
+
+    def refuse_next(self, after_id: int, error: SdkitError) -> list[Failed[W]]:
+        """End the first call above ``after_id`` with ``error``."""
+        waiter = self._take(after_id + 1)
+        return [] if waiter is None else [Failed(waiter, error)]
 
     # ------------------------------------------------------------- what the peer says
 

@@ -27,11 +27,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from asyncio import _get_running_loop as running_loop
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
-from sdkit.errors import ConnectionLost, InternalError, SdkitError
+from sdkit.arguments import check_function, shown
+from sdkit.errors import ConnectionLost, InternalError, InvalidArgument, SdkitError
 from sdkit.net.deadlines import NEVER_NS
 from sdkit.net.handlers import Method
 from sdkit.net.limits import SECOND_NS
@@ -132,7 +134,12 @@ class Connection(Calling, asyncio.BufferedProtocol):
         return self._handling.begun
 
     def on_close(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` once, when the connection has ended; at once if it has already."""
+        """Call ``callback`` once, when the connection has ended; at once if it has already.
+
+        Raises:
+            InvalidArgument: it is no plain function of no arguments.
+        """
+        check_function("callback", callback, asynchronous=False)
         if self._session.ended is not None and self._transport is None:
             callback()
         else:
@@ -141,8 +148,14 @@ class Connection(Calling, asyncio.BufferedProtocol):
     async def close(self) -> None:
         """End the connection: calls in flight fail, handlers are cancelled, nothing remains.
 
-        What was started by `start` or `notify` before is still sent.
+        What was started by `start` or `notify` before is still sent. Safe to call twice.
+
+        Raises:
+            InvalidState: the connection belongs to another event loop.
         """
+        if self.closed.done():
+            return
+        self.check_loop()
         self.begin_close()
         await self.wait_closed()
 
@@ -152,13 +165,30 @@ class Connection(Calling, asyncio.BufferedProtocol):
         self._reason = "it was closed at this side"
         self._close_transport()
 
+    def drop(self) -> None:
+        """`begin_close`, from whatever thread an owner happens to be collected in."""
+        if running_loop() is self._loop:
+            self.begin_close()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.begin_close)
+
     async def discard(self) -> None:
         """Like `close`, also for a connection that was perhaps never made."""
         if self._transport is not None:
             await self.close()
+        elif not self.closed.done():
+            self._session.lost("it was never made")
+            self._release()
 
     async def wait_closed(self) -> None:
-        """Return when the connection has ended and the last of its handlers too."""
+        """Return when the connection has ended and the last of its handlers too.
+
+        Raises:
+            InvalidState: it has not, and belongs to another event loop.
+        """
+        if self.closed.done():
+            return
+        self.check_loop()
         await asyncio.shield(self.closed)
 
     async def see_off(self) -> None:
@@ -171,7 +201,13 @@ class Connection(Calling, asyncio.BufferedProtocol):
         self.begin_close()
 
     def refuse(self, error: SdkitError) -> None:
-        """End the connection and tell the peer why."""
+        """End the connection and tell the peer why.
+
+        Raises:
+            InvalidArgument: ``error`` is none of ours.
+        """
+        if not isinstance(error, SdkitError):
+            raise InvalidArgument(f"error is {shown(error)}; it must be an SdkitError")
         self._on_broken(self._session.break_off(error))
 
     async def __aenter__(self) -> Self:
@@ -188,7 +224,8 @@ class Connection(Calling, asyncio.BufferedProtocol):
     # ------------------------------------------------------------- the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # Not isinstance: the transports of other loops (uvloop) have the methods, not the class.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         self.context = contextvars.copy_context()
         transport.set_write_buffer_limits(high=self._session.limits.write_buffer_bytes)
@@ -244,13 +281,27 @@ class Connection(Calling, asyncio.BufferedProtocol):
     def _call_back(self, callback: Callable[[], object]) -> None:
         try:
             callback()
-        except Exception:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
             log.exception("a callback for the end of a connection failed")
 
     def work_ended(self) -> None:
         """A handler has come to its end; perhaps it was the last thing that we waited for."""
         if self._transport is None and not self._handling.work and not self.closed.done():
             self.closed.set_result(None)
+            self._release()
+
+    def _release(self) -> None:
+        """Nothing comes any more: let go of what leads back here.
+
+        So a connection that is dropped is freed at once, and not when the garbage collector
+        comes by.
+        """
+        self._handling.release()
+        self._dispatch.clear()
+        self._on_close.clear()
+        self._made = None
 
     def _carry_out(self, events: list[Event[Waiter]]) -> None:
         dispatch = self._dispatch

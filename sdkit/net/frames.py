@@ -57,7 +57,11 @@ ELEMENTS_MAX: Final = 1 << 17  # of all lists and maps of one message, keys coun
 DEPTH_MAX: Final = 1024  # compiled into msgpack; frames nested deeper are refused
 HEADER: Final = struct.Struct(">I")
 
+# Two, because packing what is not simple may run other people's code (a dictionary of a
+# class of their own), which may come back here half-way.
 packer: Final = msgpack.Packer()
+packer_of_any: Final = msgpack.Packer()
+SIMPLE: Final = frozenset([type(None), bool, int, float, str, bytes])
 TOO_MANY: Final = f"a message of more than {ELEMENTS_MAX} elements; send it in parts, as a stream"
 _unpack: Final = msgpack.unpackb
 _UNREADABLE: Final = (ValueError, TypeError, MemoryError, msgpack.exceptions.UnpackException)
@@ -66,9 +70,36 @@ _UNREADABLE: Final = (ValueError, TypeError, MemoryError, msgpack.exceptions.Unp
 def unsendable(error: Exception) -> InvalidArgument:
     """What to raise when packing a message has failed with ``error``."""
     return InvalidArgument(
-        f"a value cannot be sent: {error}; use None, bool, int (64 bits), float, str, bytes, "
-        f"and lists and maps of them, nested at most {DEPTH_MAX} deep"
+        f"a value cannot be sent: {_reason(error)}; use None, bool, int (64 bits), float, str, "
+        f"bytes, and lists and maps of them, nested at most {DEPTH_MAX - 2} deep, with no list or "
+        "map as a key"
     )
+
+
+def _reason(error: Exception) -> str:
+    """The message of somebody else's error, cut; or its type, where that has none."""
+    try:
+        return str(error)[:200] or type(error).__name__
+    except Exception:
+        return type(error).__name__
+
+
+def check_readable(frame: bytes) -> None:
+    """Read a packed message as its receiver will.
+
+    MessagePack can say what Python cannot hold: a map whose key is a list, a
+    type of its own. Its packer says all that without a word.
+
+    Raises:
+        one of ``_UNREADABLE``: the receiver could not, and would end the connection.
+    """
+    message = _unpack(frame, strict_map_key=False, max_ext_len=0, ext_hook=_refuse_extension)
+    if type(message) is not list or type(message[0]) is not int:
+        raise ValueError("it changed while it was being packed")
+
+
+def _refuse_extension(code: int, _data: bytes) -> object:
+    raise ValueError(f"an extension type, {code}")
 
 
 def _check_claims(frame: bytes | memoryview) -> None:
@@ -128,6 +159,17 @@ def has_too_many_elements(frame: bytes | memoryview) -> bool:
     return False
 
 
+def _too_long(length: int, limit: int) -> ProtocolError:
+    hint = ""
+    if length >> 16 in (0x1603, 0x1503):  # how a handshake, or an alert, begins
+        hint = "; it looks like TLS, which this side was not told to speak (ssl)"
+    return ProtocolError(
+        f"a frame of {length} bytes was announced; at most {limit} are allowed here{hint}",
+        length=length,
+        limit=limit,
+    )
+
+
 def _decode(frame: memoryview) -> object:
     """The value in a frame.
 
@@ -139,7 +181,9 @@ def _decode(frame: memoryview) -> object:
             raise ValueError(TOO_MANY)
     elif len(frame) > CAREFUL_BYTES:
         _check_claims(frame)
-    message: object = _unpack(frame, strict_map_key=False, max_ext_len=0)
+    message: object = _unpack(
+        frame, strict_map_key=False, max_ext_len=0, ext_hook=_refuse_extension
+    )
     return message
 
 
@@ -186,12 +230,7 @@ class FrameBuffer:
         while end - start >= 4:
             (length,) = HEADER.unpack_from(view, start)
             if length > self.frame_bytes_max:
-                raise ProtocolError(
-                    f"a frame of {length} bytes was announced; at most {self.frame_bytes_max} "
-                    "are allowed here",
-                    length=length,
-                    limit=self.frame_bytes_max,
-                )
+                raise _too_long(length, self.frame_bytes_max)
             stop = start + 4 + length
             if stop > end:
                 break

@@ -34,6 +34,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
+from sdkit.arguments import check_function, shown
 from sdkit.errors import InvalidArgument
 
 Handler = Callable[..., object]
@@ -92,7 +93,15 @@ class Method:
         self._rest: Parameter | None = None
         self._usual: list[object] = []  # annotations: equal to the types given, or not usual
         self._required = 0
-        parameters = list(inspect.signature(function, eval_str=True).parameters.values())
+        check_function(f"handler {name}", function)
+        try:
+            signature = inspect.signature(function, eval_str=True)
+        except Exception as error:  # a name in an annotation may be anybody's
+            raise InvalidArgument(
+                f"handler {name}: its parameters cannot be read: {error}; a handler is a function "
+                "whose annotations can be evaluated where it was made"
+            ) from error
+        parameters = list(signature.parameters.values())
         if not parameters or parameters[0].kind not in _POSITIONAL:
             raise InvalidArgument(f"handler {name} must take the connection as its first parameter")
         for parameter in parameters[1:]:
@@ -137,7 +146,7 @@ class Method:
     def _test(self, name: str, annotation: object) -> Test | None:
         try:
             return _test_for(annotation)
-        except LookupError:
+        except (LookupError, TypeError):  # TypeError: an annotation that cannot be hashed
             raise InvalidArgument(
                 f"handler {self.name}: {name} is annotated {_show(annotation)}, which cannot travel"
             ) from None
@@ -164,8 +173,15 @@ def table(handlers: Mapping[str, Handler]) -> dict[str, Method]:
     """Read every handler's annotations, once.
 
     Raises:
-        InvalidArgument: one of them cannot be a handler.
+        InvalidArgument: one of them cannot be a handler; it is named.
     """
+    if not isinstance(handlers, Mapping):
+        raise InvalidArgument(
+            f"handlers is {shown(handlers)}; it must be a dict of functions by the methods' names"
+        )
+    for name in handlers:
+        if not isinstance(name, str):
+            raise InvalidArgument(f"handlers holds {shown(name)}; a method's name must be text")
     return {name: Method(name, function) for name, function in handlers.items()}
 
 

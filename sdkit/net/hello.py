@@ -13,19 +13,32 @@ Both then speak the highest version that both know (here 2).
 
 Why it looks like this
     * A nonce from each side makes every proof new: a recorded one is worthless,
-      whichever side was the one recorded.
+      whichever side was the one recorded. That holds as long as no nonce can be
+      foretold: whoever knows a server's next one has a client prove it today, and
+      comes with that proof tomorrow. So nonces are secrets of the host
+      (`Host.secret`), never of the generator that draws jitter: 78 nonces of that
+      would tell all the rest.
     * The labels "client" and "server" differ, so that a proof cannot be sent
       back to the one who made it; equal nonces are refused for the same reason.
     * The version ranges are part of what is signed: whoever in the middle cuts
       the range down to an old version breaks the proofs.
     * The caller proves first: a stranger who connects gets nothing computed
-      with the secret that he could guess against at home.
+      with the secret.
     * Both prove, so a client does not talk to an impostor either. A side that
       has a secret refuses a peer that has none.
 
-What it does not do: hide or protect what is said later. Somebody who can
-rewrite packets can wait for the proofs and take the connection over. Against
-that there is TLS; the secret then says who may come in.
+What it does not do
+    * *Protect a secret that can be guessed.* An impostor that a client connects
+      to, and anybody who can read the packets, gets that client's proof and may
+      try words against it at home, a billion a second. No word survives that; 32
+      random bytes do (``openssl rand -hex 32``).
+    * *Hide or protect what is said later.* Somebody who can rewrite packets can
+      wait for the proofs and take the connection over.
+    * *Stop somebody in the middle* who passes both proofs on: he is not told the
+      secret, and reads everything.
+
+Against all three there is TLS: a client then connects to nobody else, and the
+secret says who may come in.
 
 The exchange is the challenge and response of SCRAM (RFC 5802) and CRAM-MD5
 (RFC 2195), without their passwords: a secret here is a key, long and random.
@@ -39,7 +52,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from sdkit.errors import AuthenticationFailed, ProtocolError, VersionMismatch
+from sdkit.errors import AuthenticationFailed, InvalidArgument, ProtocolError, VersionMismatch
 from sdkit.net.messages import HELLO, PROOF, PROTOCOL, VERSION_MAX, VERSION_MIN
 
 NONCE_BYTES: Final = 32
@@ -63,7 +76,7 @@ class Hello:
     """What one side says of itself.
 
     Args:
-        nonce: ``NONCE_BYTES`` bytes never used before.
+        nonce: ``NONCE_BYTES`` bytes that an attacker cannot foretell.
         proves: it has a secret, and asks the peer to have the same.
         frame_bytes_max: the longest message that it accepts.
         name: what it is called in traces and error messages.
@@ -132,6 +145,24 @@ def proof(secret: bytes, side: Side, client: Hello, server: Hello) -> bytes:
     )
     signed = b"\0".join((PROTOCOL.encode(), side.value, client.nonce + server.nonce + versions))
     return hmac.digest(secret, signed, "sha256")
+
+
+def check_secret(secret: object) -> None:
+    """Refuse what cannot be a shared secret.
+
+    Raises:
+        InvalidArgument: saying what it must be, and not what it is.
+    """
+    if secret is None:
+        return
+    if not isinstance(secret, str | bytes):
+        raise InvalidArgument(
+            f"secret is of type {type(secret).__name__}; it must be text or bytes"
+        )
+    if not secret:
+        raise InvalidArgument("secret is empty; give the one that the server has, or none")
+    if isinstance(secret, str) and any("\ud800" <= each <= "\udfff" for each in secret):
+        raise InvalidArgument("secret holds half of a character (a surrogate); pass it as bytes")
 
 
 def check_willing(client: Hello, server: Hello) -> None:

@@ -15,6 +15,7 @@ from sdkit.errors import InvalidArgument
 from sdkit.net.hello import HELLO_BYTES_MAX
 
 SECOND_NS: Final = 1_000_000_000
+TIMEOUT_S_MAX: Final = 1_000_000.0  # eleven days; who waits longer means for ever
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +72,9 @@ class Limits:
                 f"write_buffer_bytes, which is {self.write_buffer_bytes}"
             )
         for name in ("handshake_timeout_s", "stall_timeout_s", "keepalive_s"):
-            check_between(name, getattr(self, name), 0.001, 1e6)
+            check_between(name, getattr(self, name), 0.001, TIMEOUT_S_MAX)
         if self.idle_timeout_s is not None:
-            check_between("idle_timeout_s", self.idle_timeout_s, 0.001, 1e6)
+            check_between("idle_timeout_s", self.idle_timeout_s, 0.001, TIMEOUT_S_MAX)
 
 
 def nanoseconds(seconds: float) -> int:

@@ -26,19 +26,20 @@ import ssl as tls
 from collections.abc import Mapping
 
 from sdkit import host as hosts
+from sdkit.arguments import check_between, shown
 from sdkit.errors import (
-    AuthenticationFailed,
     ConnectionLost,
+    InvalidArgument,
     NotConnected,
     ProtocolError,
     SdkitError,
 )
 from sdkit.net import deadlines
-from sdkit.net.addresses import check_address
+from sdkit.net.addresses import check_address, check_tls, not_connected
 from sdkit.net.connection import Connection
 from sdkit.net.handlers import Handler, table
-from sdkit.net.hello import NONCE_BYTES, Side
-from sdkit.net.limits import SECOND_NS, Limits
+from sdkit.net.hello import NONCE_BYTES, Side, check_secret
+from sdkit.net.limits import SECOND_NS, TIMEOUT_S_MAX, Limits
 from sdkit.net.rpc_calling import Waiter
 from sdkit.net.rpc_session import Session
 from sdkit.trace import adopt
@@ -59,9 +60,8 @@ def new_session(
         side,
         limits=limits,
         name=here.name,
-        # Drawn from the host, so that a simulated run can be repeated. A nonce must be
-        # new, not secret: the peer's is in the proof as well.
-        nonce=here.random.randbytes(NONCE_BYTES),
+        # Who knows a server's next nonce can have a client prove it in advance (`hello`).
+        nonce=here.secret(NONCE_BYTES),
         secret=secret.encode() if isinstance(secret, str) else secret,
         now_ns=int(loop.time() * SECOND_NS),
     )
@@ -83,25 +83,30 @@ async def connect(
 
     Args:
         secret: the one that the server has, if it has one.
-        ssl: makes it TLS; ``server_hostname`` is what the certificate must say.
+        ssl: makes it TLS; ``server_hostname`` is what the certificate must say, the
+            host unless given.
         handlers: what the server may call at this side.
         limits: what the server is allowed.
         connection_type: what to build it of.
-        timeout_s: for all of it: the connection, TLS, the handshake.
+        timeout_s: for all of it: the connection, TLS, the handshake; 0 to 1,000,000.
 
     Raises:
-        InvalidArgument: host is no text, or port no number from 1 to 65535.
+        InvalidArgument: an argument is of the wrong kind or out of range; it is named.
         NotConnected: nothing answers there, or not in time.
         AuthenticationFailed: the secrets differ, or the certificate is not trusted.
         VersionMismatch, ProtocolError: it speaks something else.
         Overloaded: it has too many connections at the moment.
     """
     check_address(host, port)
+    check_tls(ssl, server_hostname, "client")
+    check_secret(secret)
+    check_between("timeout_s", timeout_s, 0.0, TIMEOUT_S_MAX)
+    limits = Limits() if limits is None else limits
+    _check_kinds(limits, connection_type)
+    methods = table(handlers or {})
     loop = asyncio.get_running_loop()
-    where = f"{host}:{port}"
-    limits = limits or Limits()
     session = new_session(Side.CLIENT, limits, secret, loop, connection_type.session_type)
-    connection = connection_type(session, table(handlers or {}), loop)
+    connection = connection_type(session, methods, loop)
     # What runs on a connection has not the deadline or span of whoever happened to make it.
     token = deadlines.inherit(None)
     try:
@@ -113,17 +118,31 @@ async def connect(
                 await asyncio.shield(connection.opened)
     except BaseException as error:
         await connection.discard()
-        raise _explained(error, where, timeout_s) from error
+        # The error holds this frame, and the session may hold the error.
+        del connection, session
+        raise _explained(error, f"{host}:{port}", timeout_s, uses_tls=ssl is not None) from error
     finally:
         deadlines.disinherit(token)
     return connection
 
 
-def _explained(error: BaseException, where: str, timeout_s: float) -> BaseException:
+def _check_kinds(limits: object, connection_type: object) -> None:
+    if not isinstance(limits, Limits):
+        raise InvalidArgument(f"limits is {shown(limits)}; it must be of type Limits")
+    if not (isinstance(connection_type, type) and issubclass(connection_type, Connection)):
+        raise InvalidArgument(
+            f"connection_type is {shown(connection_type)}; it must be a subclass of Connection"
+        )
+
+
+def _explained(
+    error: BaseException, where: str, timeout_s: float, *, uses_tls: bool
+) -> BaseException:
     """Why there is no connection, as one of ours where it is not one already."""
     match error:
         case ConnectionLost():
-            return NotConnected(f"{where} closed the connection before it said hello")
+            hint = "" if uses_tls else "; if it speaks TLS, pass ssl"
+            return NotConnected(f"{where} closed the connection before it said hello{hint}")
         case NotConnected():
             return NotConnected(f"no connection to {where}: {error.message}")
         case ProtocolError():
@@ -133,13 +152,8 @@ def _explained(error: BaseException, where: str, timeout_s: float) -> BaseExcept
             return ProtocolError(text, **error.fields)
         case SdkitError():
             return error
-        case TimeoutError():
+        case TimeoutError() if not error.errno:  # with a number, it is the system's, of one address
             return NotConnected(f"no connection to {where} within {timeout_s:g} s")
-        case tls.SSLCertVerificationError():
-            text = f"{where} shows a certificate that is not trusted: {error.verify_message}"
-            return AuthenticationFailed(text)
-        case UnicodeError():
-            return NotConnected(f"cannot connect to {where}: no host can have this name")
-        case OSError():
-            return NotConnected(f"cannot connect to {where}: {error.strerror or error}")
+        case OSError() | ValueError():
+            return not_connected(error, where, uses_tls=uses_tls)
     return error

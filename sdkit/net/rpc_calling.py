@@ -18,13 +18,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from asyncio import _get_running_loop as running_loop  # None outside any, and in a forked child
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, Final
 
-from sdkit.errors import Overloaded
+from sdkit.arguments import check_between
+from sdkit.errors import DeadlineExceeded, InvalidState, Overloaded
 from sdkit.net import deadlines
 from sdkit.net.deadlines import NEVER_NS
-from sdkit.net.limits import SECOND_NS
+from sdkit.net.limits import SECOND_NS, TIMEOUT_S_MAX
 from sdkit.net.messages import CALL, NOTIFY, STREAM, Answered, Ended, Failed, Item
 from sdkit.net.rpc_session import Session
 from sdkit.net.rpc_stream import Inbox, Stream
@@ -54,6 +57,7 @@ class Calling:
         self._asking: Final = session.asking
         self._loop: Final = loop
         self._transport: asyncio.Transport | None = None
+        self._thread: Final = get_ident()
         self._turn_ns = 0  # the time, as read in this turn
         self._armed_ns = NEVER_NS  # when the timer goes off
         self.writing_paused = False
@@ -73,17 +77,20 @@ class Calling:
 
         Args:
             arguments: None, bool, int, float, str, bytes, lists and dicts of them.
-            timeout_s: how long to wait at most; None for as long as the handler
-                we are in may wait itself. Time-outs are up to 50 ms late.
+            timeout_s: how long to wait at most, 0 to 1,000,000; None for as long as the
+                handler we are in may wait itself. Time-outs are up to 50 ms late.
 
         Raises:
-            DeadlineExceeded: the time is over; it may have happened.
+            DeadlineExceeded: the time is over; it may have happened, unless ``timeout_s``
+                is 0: then nothing was sent.
             ConnectionLost: the connection ended first; it may have happened.
             NotConnected, Closed, Overloaded: it did not happen.
             InvalidArgument, LimitExceeded: it cannot be sent; it did not happen.
+            InvalidState: the connection belongs to another event loop; nothing was sent.
             SdkitError: whatever the handler raised.
         """
         if self.writing_paused:
+            self.check_loop()
             await self.wait_for_room(0)
         if active():
             with span("rpc.call", method=method, peer=self.peer):
@@ -95,6 +102,8 @@ class Calling:
         except asyncio.CancelledError:
             self._cancel(id_)
             raise
+        finally:
+            del waiter  # it holds the error, whose traceback holds this frame
 
     def start(
         self, method: str, *arguments: object, timeout_s: float | None = None
@@ -105,7 +114,7 @@ class Calling:
         """
         waiter = CallFuture(loop=self._loop)
         id_ = self._ask(CALL, method, arguments, waiter, timeout_s)
-        waiter._give_up = functools.partial(self._cancel, id_)
+        waiter._give_up = functools.partial(self._give_up, id_)
         return waiter
 
     def notify(self, method: str, *arguments: object) -> None:
@@ -124,7 +133,8 @@ class Calling:
         return Stream(
             inbox,
             consumed=functools.partial(self._consumed, id_),
-            cancel=functools.partial(self._cancel, id_),
+            cancel=functools.partial(self._give_up, id_),
+            check_loop=self.check_loop,
         )
 
     # ------------------------------------------------------------- how it is done
@@ -137,11 +147,14 @@ class Calling:
         waiter: Waiter | None,
         timeout_s: float | None,
     ) -> int:
+        # Which loop runs is asked once a turn: it takes a system call.
+        if not self._turn_ns or get_ident() != self._thread:
+            self.check_loop()
         if not self.has_room():
             self._check_room()
         # One reading of the clock serves all calls of a turn.
         now_ns = self._turn_ns or int(self._loop.time() * SECOND_NS)
-        left_ns = None if timeout_s is None else int(timeout_s * SECOND_NS)
+        left_ns = None if timeout_s is None else _time_left_ns(timeout_s)
         id_ = self._asking.call(
             kind,
             method,
@@ -158,6 +171,31 @@ class Calling:
         if self.writing_paused:
             self._regulate()  # its answer has to be read
         return id_
+
+    def check_loop(self) -> None:
+        """Refuse to be used from another event loop or thread than the one it was made in.
+
+        Raises:
+            InvalidState: saying what to do instead.
+        """
+        if running_loop() is self._loop:
+            return
+        if self._loop.is_closed():
+            raise InvalidState(
+                f"the event loop that this connection to {self.peer} was made in is closed; "
+                "connect again in the one that is running"
+            )
+        raise InvalidState(
+            f"this connection to {self.peer} belongs to another event loop; use it in the one "
+            "that made it (asyncio.run_coroutine_threadsafe from another thread), or connect again"
+        )
+
+    def _give_up(self, id_: int) -> None:
+        """`_cancel`, from wherever a future or a stream happens to be dropped."""
+        if running_loop() is self._loop:
+            self._cancel(id_)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancel, id_)
 
     def _cancel(self, id_: int) -> None:
         if id_ in self._asking.pending and self._session.ended is None:
@@ -219,3 +257,11 @@ class Calling:
 
     def _regulate(self) -> None:
         raise NotImplementedError
+
+
+def _time_left_ns(timeout_s: float) -> int:
+    if not (type(timeout_s) is float and 0.0 < timeout_s <= TIMEOUT_S_MAX):  # the usual case
+        check_between("timeout_s", timeout_s, 0.0, TIMEOUT_S_MAX)
+        if timeout_s == 0:
+            raise DeadlineExceeded("timeout_s is 0: no time was left for the call; it was not sent")
+    return int(timeout_s * SECOND_NS)

@@ -19,9 +19,11 @@ Four things to notice
        what goes on are held as they are, not packed: requests of a few bytes
        cannot make us copy gigabytes. After as much in one turn, too, the rest
        waits for the next: other connections want theirs.
-    4. *Whatever else happens, a request is finished exactly once*, by the
-       ``finally`` of its task or by its callback; that is what makes the limit
-       on calls in flight true.
+    4. *Whatever a handler returns or raises, its request is finished exactly
+       once*, by the ``finally`` of its task or by its callback, and no other
+       request notices. That makes the limit on calls in flight true. Only
+       ``SystemExit`` and ``KeyboardInterrupt`` go further, after the answer:
+       they are meant for the process.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ ITEMS_PER_TURN: Final = 64  # of one stream, before other tasks get their turn
 _VALUES: Final = frozenset([type(None), bool, int, float, str, bytes, list, dict, tuple])
 
 Work = asyncio.Future[Any] | Detached
+FOR_THE_PROCESS: Final = (SystemExit, KeyboardInterrupt)
 
 
 class Interrupted(Indeterminate):
@@ -80,6 +83,8 @@ class Handling:
         self._connection, self._serving, self._methods = connection, serving, methods
         self._loop = loop
         self._unstarted = 0  # tasks that have not taken their first step
+        # The tasks made since the last turn, to see whether they took it.
+        self._fresh: list[tuple[Request, asyncio.Task[None], object]] = []
         self._behind: deque[Request] = deque()  # requests that wait until those have, or for room
         self._held: deque[tuple[Request, object]] = deque()  # answers that wait for room
         self.is_crowded = False  # something waits for room
@@ -136,6 +141,8 @@ class Handling:
 
     def _go_on_behind(self) -> None:
         """Say and begin what has waited, while there is room for answers."""
+        if not (self._held or self._behind):
+            return  # they were given up: the connection has ended
         has_room = self._connection.has_room
         while self._held and has_room():
             self._say(*self._held.popleft())
@@ -149,6 +156,10 @@ class Handling:
                 self._begin(request)
         self.is_crowded = bool(self._held or self._behind) and not has_room()
         self._connection.flush_soon()
+
+    def release(self) -> None:
+        """Let go of the connection, once all has ended: the two would keep each other."""
+        del self._connection
 
     def _is_too_many(self, request: Request, kept: int) -> bool:
         """Above the limit, what will stay is refused; a plain handler has usually ended at once."""
@@ -173,8 +184,10 @@ class Handling:
                 self._serving.answer(request.id, result)
             else:
                 self._go_on(request, result)
-        except Exception as error:
+        except BaseException as error:  # a plain handler may raise CancelledError itself
             self._fail(request, error)
+            if isinstance(error, FOR_THE_PROCESS):  # in a turn of its own: others came with it
+                self._loop.call_soon(_raise, error)
         finally:
             if request.deadline_ns is not None:
                 deadlines.inherit(None)  # as it is in a connection's context (`rpc.connect`)
@@ -184,25 +197,51 @@ class Handling:
         if isinstance(result, AsyncIterator):
             if not request.streams:
                 raise InvalidArgument(f"{request.method}() is a stream; ask for it with stream()")
-            self._start_task(request, self._produce(request, result))
+            self._start_task(request, self._produce(request, result), result)
         elif request.streams:
             if isinstance(result, CoroutineType):
                 result.close()
             raise InvalidArgument(f"{request.method}() is no stream; ask for it with call()")
         elif isinstance(result, CoroutineType):
-            self._start_task(request, self._serve(request, result))
+            self._start_task(request, self._serve(request, result), result)
         elif isinstance(result, Detached):
-            self._follow(request, asyncio.ensure_future(result.future), result)
+            future = asyncio.ensure_future(result.future, loop=self._loop)
+            self._follow(request, future, result)
         elif asyncio.isfuture(result):
-            self._follow(request, result, result)
+            # It refuses one of another loop, whose callbacks would run in that one's thread.
+            self._follow(request, asyncio.ensure_future(result, loop=self._loop), result)
         else:
             self._serving.answer(request.id, result)  # which refuses what cannot travel
 
-    def _start_task(self, request: Request, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _start_task(
+        self, request: Request, coroutine: Coroutine[Any, Any, None], result: object
+    ) -> None:
         self._unstarted += 1
         if active():
             coroutine = self._traced_task(request, coroutine)
-        self.work[request.id] = self._loop.create_task(coroutine, name=request.method)
+        task = self._loop.create_task(coroutine, name=request.method)
+        self.work[request.id] = task
+        if not self._fresh:
+            self._loop.call_soon(self._look_at_fresh)
+        self._fresh.append((request, task, result))
+
+    def _look_at_fresh(self) -> None:
+        """End the requests whose tasks were cancelled before their first step.
+
+        We never do that, but a program may cancel all tasks of its loop. Such a task runs
+        nothing, not even a ``finally``.
+        """
+        fresh, self._fresh = self._fresh, []
+        for each in fresh:
+            request, task, result = each
+            if not task.done():
+                continue  # it has begun, or will
+            if self.work.get(request.id) is task:  # done, and it did not say so
+                if isinstance(result, CoroutineType):
+                    result.close()
+                self._started()
+                self._fail(request, asyncio.CancelledError())
+                self._ended(request.id)
 
     def _traced(self, method: Method, request: Request) -> object:
         peer = self._connection.peer
@@ -220,8 +259,10 @@ class Handling:
         self._started()
         try:
             self._answer(request, await coroutine)
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:
             self._fail(request, error)
+            if isinstance(error, FOR_THE_PROCESS):
+                raise
         finally:
             self._ended(request.id)
 
@@ -242,11 +283,15 @@ class Handling:
                 if sent % ITEMS_PER_TURN == 0:
                     await asyncio.sleep(0)
             serving.end(id_)
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:
             self._fail(request, error)
+            if isinstance(error, FOR_THE_PROCESS):
+                raise
         finally:
-            await _close(items)
-            self._ended(id_)
+            try:
+                await _close(items)
+            finally:
+                self._ended(id_)
 
     def _follow(self, request: Request, future: asyncio.Future[Any], work: Work) -> None:
         """Answer with what becomes of a future that the handler has returned."""
@@ -259,11 +304,15 @@ class Handling:
             return  # it was detached, and nobody waits
         try:
             if error is not None:
-                raise error
-            self._answer(request, future.result())
-        except (Exception, asyncio.CancelledError) as caught:
+                self._fail(request, error)
+            else:
+                self._answer(request, future.result())
+        except Exception as caught:
             self._fail(request, caught)
-        self._ended(request.id)
+        finally:
+            self._ended(request.id)
+        if isinstance(error, FOR_THE_PROCESS):
+            raise error
 
     # ------------------------------------------------------------- ending
 
@@ -292,8 +341,6 @@ class Handling:
 
     def _fail(self, request: Request, error: BaseException) -> None:
         """Answer with an error that strangers may see; the rest goes to the log."""
-        if not isinstance(error, SdkitError | asyncio.CancelledError):
-            log.error("handler %s failed", request.method, exc_info=error)
         if self._serving.is_withdrawn(request.id):
             self._serving.drop(request.id)
         elif isinstance(error, SdkitError):
@@ -304,13 +351,23 @@ class Handling:
         else:
             text = f"{request.method} failed; the server's log has the traceback"
             self._serving.fail(request.id, InternalError(text))
+        if not isinstance(error, SdkitError | asyncio.CancelledError):
+            log.error("handler %s failed", request.method, exc_info=error)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 async def _close(items: AsyncIterator[object]) -> None:
     """Let a stream that was perhaps left half-way clean up."""
-    aclose = getattr(items, "aclose", None)
-    if aclose is not None:
-        try:
+    try:
+        aclose = getattr(items, "aclose", None)
+        if aclose is not None:
             await aclose()
-        except Exception:
-            log.exception("a stream failed while it was being closed")
+    except asyncio.CancelledError:
+        pass  # nobody waits for the end of it, and this is the end of its task
+    except FOR_THE_PROCESS:
+        raise
+    except BaseException:
+        log.exception("a stream failed while it was being closed")

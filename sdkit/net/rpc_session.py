@@ -35,6 +35,7 @@ and Nelson, 1984) are harder to find today than one would think.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Final, Generic
 
@@ -78,7 +79,7 @@ from sdkit.net.messages import (
     W,
 )
 from sdkit.net.outbox import Outbox
-from sdkit.net.serving import Serving, Stalled
+from sdkit.net.serving import Serving, Stalled, wire_form
 from sdkit.trace import event
 
 # How many elements each kind of message has at least; more are ignored.
@@ -117,7 +118,7 @@ class Session(Generic[W]):
         side: who made the connection.
         limits: what the peer is allowed.
         name: what this side calls itself.
-        nonce: 32 bytes never used before.
+        nonce: 32 bytes that an attacker cannot foretell.
         secret: the shared secret, or None.
         now_ns: the time, monotonic.
     """
@@ -226,7 +227,7 @@ class Session(Generic[W]):
         """End the connection because of ``error``, and tell the peer so."""
         if self.ended is None:
             self._end(error)
-            self.outbox.put((GOODBYE, self.serving.last_id, error.to_wire()))
+            self.outbox.put((GOODBYE, self.serving.last_id, wire_form(error)))
             event("rpc.break", peer=self.peer, code=error.code, reason=error.message)
         return Broken(error)
 
@@ -235,6 +236,10 @@ class Session(Generic[W]):
         if self.ended is None:
             self.ended = NotConnected(f"the connection to {self.peer} has ended: {reason}")
         self._leave()
+        # As values and not as a method of this object, which would hold itself for ever.
+        refusal = self._not_open()
+        self.asking.refusal = functools.partial(type(refusal), refusal.message)
+        self._allowed = {}
         unsent = f"the connection to {self.peer} ended before the call was sent: {reason}"
         failed = self.asking.abandon(self.asking.sent_id, NotConnected(unsent))
         lost = f"the connection to {self.peer} ended before the answer came: {reason}"
@@ -361,6 +366,10 @@ class Session(Generic[W]):
             case _:
                 raise ProtocolError("a malformed GOODBYE")
         self._leave()
+        if isinstance(error, ProtocolError):
+            # The call that comes next is the one that could not be read, if it was a call:
+            # elsewhere, it would end the next connection.
+            events += self.asking.refuse_next(last_id, error)
         unseen = Closed(f"{self.peer} is leaving and did not look at this call; send it elsewhere")
         events += self.asking.abandon(last_id, unseen)
         if error is None:
@@ -370,7 +379,8 @@ class Session(Generic[W]):
             events.append(Broken(error))
 
     def _end(self, error: SdkitError) -> None:
-        self.ended, self._allowed = error, {}
+        # Its traceback would hold the frames that it passed, which hold this session.
+        self.ended, self._allowed = error.with_traceback(None), {}
         self._leave()
 
     def _leave(self) -> None:

@@ -43,6 +43,12 @@ class Inbox:
             self.ended, self.error = True, error
             self._wake()
 
+    def ending(self) -> Exception:
+        """What to raise at the end: the error, the first time."""
+        # Not in the reader's frame: the error's traceback would hold it, and it the error.
+        error, self.error = self.error, None
+        return error or StopAsyncIteration()
+
     def _wake(self) -> None:
         if self.wakeup is not None and not self.wakeup.done():
             self.wakeup.set_result(None)
@@ -55,21 +61,26 @@ class Stream:
     """
 
     def __init__(
-        self, inbox: Inbox, consumed: Callable[[int], None], cancel: Callable[[], None]
+        self,
+        inbox: Inbox,
+        consumed: Callable[[int], None],
+        cancel: Callable[[], None],
+        check_loop: Callable[[], None],
     ) -> None:
         self._inbox: Final = inbox
         self._consumed = consumed
         self._cancel = cancel
+        self._check_loop = check_loop
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> object:
         inbox = self._inbox
+        self._check_loop()
         while not inbox.items:
             if inbox.ended:
-                error, inbox.error = inbox.error, None
-                raise error or StopAsyncIteration
+                raise inbox.ending()
             if inbox.wakeup is not None:
                 raise InvalidState("two tasks read the same stream; it has one reader at a time")
             inbox.wakeup = asyncio.get_running_loop().create_future()

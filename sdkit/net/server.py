@@ -33,15 +33,16 @@ from types import TracebackType
 from typing import Final, Self
 
 from sdkit import host as hosts
-from sdkit.arguments import check_between
+from sdkit.arguments import check_between, shown
 from sdkit.errors import InvalidArgument, InvalidState, Overloaded
 from sdkit.host import Host, check_host
 from sdkit.net import deadlines
-from sdkit.net.addresses import cannot_listen
-from sdkit.net.descriptors import BACKLOG, connections_possible
+from sdkit.net.addresses import cannot_listen, check_name, check_tls
+from sdkit.net.descriptors import connections_possible
 from sdkit.net.handlers import Handler, table
-from sdkit.net.hello import Side
-from sdkit.net.limits import Limits
+from sdkit.net.hello import Side, check_secret
+from sdkit.net.limits import TIMEOUT_S_MAX, Limits
+from sdkit.net.listening import Listener
 from sdkit.net.rpc import Connection, new_session
 from sdkit.trace import Metrics, adopt, event
 from sdkit.trace.record import add_listener, remove_listener
@@ -92,15 +93,14 @@ class ServerConfig(Limits):
         super().__post_init__()
         check_between("port", self.port, 0, 65535)
         check_between("connections_max", self.connections_max, 1, 1_000_000)
-        check_between("grace_s", self.grace_s, 0.0, 1e6)
-        if not isinstance(self.host, str):
-            raise InvalidArgument(
-                f"host is {self.host!r}; it must be a name or an address, as text"
-            )
-        if self.secret is not None and not isinstance(self.secret, str | bytes):
-            raise InvalidArgument("secret must be text or bytes")
-        if not self.host:
+        check_between("grace_s", self.grace_s, 0.0, TIMEOUT_S_MAX)
+        if self.host == "":
             raise InvalidArgument("host is empty; use 127.0.0.1, or 0.0.0.0 for every interface")
+        check_name("host", self.host)
+        if not isinstance(self.count_events, bool):
+            raise InvalidArgument(f"count_events is {shown(self.count_events)}; True or False")
+        check_secret(self.secret)
+        check_tls(self.ssl, None, "server")
         if self.secret is not None and len(self.secret) < 8:
             raise InvalidArgument(
                 f"secret has {len(self.secret)} characters; it must have at least 8, "
@@ -145,8 +145,9 @@ class Server:
         self.host: Final = host or hosts.current()
         self.connections: Final[dict[int, Connection]] = {}  # by id, until the last handler ended
         self._open: Final[dict[int, Connection]] = {}  # those, and the ones being sent away
+        table(handlers or {})  # which refuses what is none, here and not when it is entered
         self._given: Final = dict(handlers or {})
-        self._listener: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self._metrics: Final = Metrics(self.host.name)
         self._served = self._accepted = self._refused = 0
         self._connections_max = self.config.connections_max
@@ -183,10 +184,9 @@ class Server:
         Raises:
             InvalidState: it does not.
         """
-        if self._listener is None or not self._listener.sockets:
+        if self._listener is None or not self._listener.is_listening:
             raise InvalidState("the server does not listen; enter it with `async with`")
-        host, port = self._listener.sockets[0].getsockname()[:2]
-        return str(host), int(port)
+        return self._listener.address
 
     def metrics_text(self) -> str:
         """What the method ``metrics`` answers: Prometheus text."""
@@ -215,6 +215,9 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._listener is None:
+            raise InvalidState("the server does not run; it was left already, or never entered")
+        self._listener.check_loop()
         with hosts.running_on(self.host):
             try:
                 await self._stop_serving()
@@ -237,13 +240,12 @@ class Server:
             return kind(session, methods, loop, made=self._admit)
 
         try:
-            self._listener = await loop.create_server(
-                accept,
+            self._listener = await Listener.listen(
                 config.host,
                 config.port,
-                backlog=BACKLOG,
+                accept,
                 ssl=config.ssl,
-                ssl_handshake_timeout=config.handshake_timeout_s if config.ssl else None,
+                handshake_timeout_s=config.handshake_timeout_s,
             )
         except (OSError, UnicodeError) as error:
             raise cannot_listen(error, config.host, config.port) from error
@@ -296,7 +298,7 @@ class Server:
     async def _stop_serving(self) -> None:
         """No new requests, the grace time for those begun, then nothing."""
         assert self._listener is not None
-        self._listener.close()
+        await self._listener.close()
         try:
             async with asyncio.timeout(self.config.grace_s):
                 await asyncio.gather(*(each.see_off() for each in self._open.values()))
@@ -306,7 +308,6 @@ class Server:
             for connection in list(self._open.values()):
                 connection.begin_close()
         await asyncio.gather(*(each.wait_closed() for each in list(self._open.values())))
-        await self._listener.wait_closed()
 
     async def _end(self) -> None:
         try:

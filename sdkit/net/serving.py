@@ -25,6 +25,7 @@ from sdkit.errors import (
     SdkitError,
 )
 from sdkit.net.deadlines import NEVER_NS, Deadlines
+from sdkit.net.frames import SIMPLE
 from sdkit.net.limits import Limits, nanoseconds
 from sdkit.net.messages import (
     CALL,
@@ -98,7 +99,7 @@ class Serving:
         """
         if self.requests[id_] == CALL:
             try:
-                self._outbox.put((RESULT, id_, value))
+                self._outbox.put((RESULT, id_, value), is_simple=type(value) in SIMPLE)
             except (LimitExceeded, InvalidArgument) as error:
                 raise _unsendable(error) from error
             del self.requests[id_]
@@ -108,12 +109,11 @@ class Serving:
     def fail(self, id_: int, error: SdkitError) -> None:
         """The request has failed; the peer gets the error, if it still wants to know."""
         if self.requests[id_] in (CALL, STREAM):
-            kind, code, message, fields = error.to_wire()
+            kind, code, message, fields = wire_form(error)
             try:
-                self._outbox.put((ERROR, id_, kind, code, message, fields))
+                self._outbox.put((ERROR, id_, kind, code, message, fields), is_simple=not fields)
             except (InvalidArgument, LimitExceeded):  # the facts, or a whole value in the text
-                short = message.encode("utf-8", "replace")[:1000].decode("utf-8", "replace")
-                self._outbox.put((ERROR, id_, kind, code, short, {}))
+                self._outbox.put((ERROR, id_, kind, code, _cut(message, 1000), {}))
         self._finish(id_)
 
     def refuse(self, id_: int, method: str) -> None:
@@ -140,9 +140,10 @@ class Serving:
         """
         if self.requests[id_] == STREAM:
             try:
-                self._credit[id_] -= self._outbox.put((ITEM, id_, value))
+                size = self._outbox.put((ITEM, id_, value), is_simple=type(value) in SIMPLE)
             except (LimitExceeded, InvalidArgument) as error:
                 raise _unsendable(error) from error
+            self._credit[id_] -= size
 
     def end(self, id_: int) -> None:
         """The stream is complete."""
@@ -233,6 +234,31 @@ class Serving:
         del self.requests[id_]
         self._credit.pop(id_, None)
         self.stalls.pop(id_, None)
+
+
+def wire_form(error: SdkitError) -> tuple[str, str, str, dict[str, object]]:
+    """Kind, code, message and fields of an error, of whatever a subclass has made of them.
+
+    A subclass may forget to call our ``__init__``, or raise something that is no
+    text; its caller is owed an answer all the same.
+    """
+    try:
+        kind, code, message, fields = error.to_wire()
+        told = message if type(message) is str else str(message)
+    except Exception:
+        told = f"{type(error).__name__}, which cannot say what it means"
+        kind, code, fields = type(error).kind, type(error).code, {}
+    return (
+        _cut(kind, 100) if isinstance(kind, str) else Indeterminate.kind,
+        _cut(code, 100) if isinstance(code, str) else SdkitError.code,
+        str(told),
+        fields if type(fields) is dict else {},
+    )
+
+
+def _cut(text: str, size_bytes: int) -> str:
+    """The beginning of a text, without what no encoding has."""
+    return text.encode("utf-8", "replace")[:size_bytes].decode("utf-8", "replace")
 
 
 def _unsendable(error: LimitExceeded | InvalidArgument) -> Exception:

@@ -28,9 +28,12 @@ What it gets wrong, and where that is answered
     5. A lost connection does not say whether the call has happened. `rpc_session` knows
        which calls never left, and which the other side has not looked at.
     6. A client may start as many handlers as it likes: `limits`.
-    7. A line may be as long as memory, and everybody may call: `frames`, `hello`. (No
+    7. A bad call is not refused, and may get no answer: JSON turns a tuple into a list and
+       cannot carry bytes, and a handler may raise what is no `Exception`. `frames` refuses
+       what cannot travel, and `rpc_handling` gives each call exactly one answer.
+    8. A line may be as long as memory, and everybody may call: `limits`, `hello`. (No
        property sees it: the specification has no enemies. ``tests/net/test_hostile.py``.)
-    8. Answers for a client that does not read pile up: `outbox`. (Nor this:
+    9. Answers for a client that does not read pile up: `outbox`. (Nor this:
        ``tests/net/test_pressure.py``.)
 
 The specification of calls is run against this file and fails at these numbers, and at no

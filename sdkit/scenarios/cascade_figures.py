@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Final
 
 from sdkit.scenarios.cascade import GOOD_S, SECONDS, SLOW_FROM, SLOW_UNTIL, WAYS, Account, run_way
-from sdkit.scenarios.comparison import Comparison, Part, Plot, Table
+from sdkit.scenarios.comparison import Comparison, Part, Plot, Table, Tell, tell_nobody
 
 
 def by_second(account: Account) -> dict[int, list[tuple[float, str]]]:
@@ -51,10 +51,12 @@ def well_again_after(account: Account) -> float | None:
     return None if last == SECONDS - 1 else float(max(0, last + 1 - SLOW_UNTIL))
 
 
-def compare(seed: int) -> list[Part]:
+def compare(seed: int, tell: Tell = tell_nobody) -> list[Part]:
     """All ways, side by side."""
-    accounts = {way: run_way(way, seed) for way in WAYS}
-    rows = []
+    accounts, rows = {}, []
+    for number, way in enumerate(WAYS):
+        tell(number, len(WAYS), way)
+        accounts[way] = run_way(way, seed)
     for way, account in accounts.items():
         during = [page for page in account.pages if SLOW_FROM <= page[0] < SLOW_UNTIL]
         outcomes = Counter(outcome for _, _, outcome in during)

@@ -59,6 +59,12 @@ class Text:
 
 
 Part = Table | Plot | Text
+Tell = Callable[[int, int, str], None]
+"""Called before each way: how many are done, of how many, and which one comes now."""
+
+
+def tell_nobody(done: int, of: int, way: str) -> None:
+    """A `Tell` for those who do not look on."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,10 @@ class Comparison:
     Args:
         name: as on the command line.
         summary: what is compared, in one sentence.
-        compare: does the work, for a seed, and returns what is to be shown, in order.
+        compare: does the work, for a seed, and returns what is to be shown, in order. It tells
+            how far it is.
     """
 
     name: str
     summary: str
-    compare: Callable[[int], Sequence[Part]]
+    compare: Callable[[int, Tell], Sequence[Part]]

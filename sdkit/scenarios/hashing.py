@@ -35,7 +35,7 @@ from sdkit.hashing import (
     blake2b_64,
 )
 from sdkit.hashing.ring import VIRTUAL_NODES
-from sdkit.scenarios.comparison import Cell, Comparison, Part, Plot, Table, Text
+from sdkit.scenarios.comparison import Cell, Comparison, Part, Plot, Table, Tell, Text, tell_nobody
 
 NODES: Final = tuple("abcdefghij")
 JOINS: Final = "k"
@@ -86,13 +86,14 @@ SCHEMES: Final = (
 )
 
 
-def compare(seed: int) -> list[Part]:
+def compare(seed: int, tell: Tell = tell_nobody) -> list[Part]:
     """All schemes side by side."""
     keys = draw_keys(seed)
     moved: list[list[Cell]] = []
     cost: list[list[Cell]] = []
     loads: dict[str, list[int]] = {}
-    for scheme in SCHEMES:
+    for number, scheme in enumerate(SCHEMES):
+        tell(number, len(SCHEMES), scheme.name)
         hashes = _Counting()
         subject = scheme.make(NODES, hashes)
         hashes.count = 0

@@ -12,13 +12,15 @@ allows is seen in the story, and is a test.
     repeatable read              and no lost update, no read skew, no long fork
     serializable, both kinds     and no write skew: no circle at all
 
-Two things are judged beside it
+Three things are judged beside it
     * *Durability.* Each transaction that writes leaves a mark. If its commit was
       acknowledged, the mark is there in the end; if it was aborted, it is not.
     * *A long scan is of one moment.* An auditor reads more rows than the store reads in
       one go, of which two are always changed together. They must agree, at every level
       that reads what is committed: at read committed as well, where the next statement
       may see something else.
+    * *Whoever waits has somebody in the way.* A witness looks at who waits for whom. One
+      that waits behind nobody has been forgotten when a lock was given up.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ LONG_ROWS: Final = PIECE_KEYS + 64
 LONG_VALUE: Final = b"." * 160  # so that one part of the answer holds less than one piece
 LONG_PAUSE_S: Final = 0.1
 MOVE_PAUSE_S: Final = 0.05
+WITNESS_PAUSE_S: Final = 0.01
 SLOW_READER: Final = Limits(
     handshake_timeout_s=0.5, stall_timeout_s=1.0, keepalive_s=0.3, stream_window_bytes=1024
 )
@@ -77,6 +80,14 @@ PROMISED: Final = {
     "serializable (optimistic)": "serializable",
 }
 """What a level is called on the checker's ladder."""
+
+
+@dataclass
+class Waits:
+    """What the witness has seen of those who wait."""
+
+    count: int = 0
+    idle: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -93,7 +104,7 @@ async def play(stage: Stage) -> Findings:
     level = drawn(world.seed, LEVELS)
     isolation, config = at_level(level)
     reads_committed = isolation is not Isolation.READ_UNCOMMITTED
-    rows, audits = Rows(deletes=reads_committed), Audits()
+    rows, audits, waits = Rows(deletes=reads_committed), Audits(), Waits()
 
     def go_on() -> bool:
         return world.time() < stage.seconds
@@ -110,6 +121,7 @@ async def play(stage: Stage) -> Findings:
     programs: dict[str, Callable[[], Coroutine[Any, Any, None]]] = dict.fromkeys(PEOPLE, client)
     programs["mover"] = partial(_move, parts, isolation, go_on)
     programs["auditor"] = partial(_audit, parts, isolation, audits, go_on)
+    programs["witness"] = partial(_watch, parts, waits, go_on)
     people = [world.machine(name) for name in programs]
     rows.first.position = await work_on(database, partial(_load, rows))
     closing = asyncio.Event()
@@ -124,7 +136,7 @@ async def play(stage: Stage) -> Findings:
     marks, left = await work_on(world.machine("desk"), look)
     closing.set()
     await database.ended
-    return _findings(level, rows, marks, left, audits)
+    return _findings(level, rows, marks, left, audits, waits)
 
 
 async def _load(rows: Rows) -> int:
@@ -184,6 +196,23 @@ async def _audit(
                 audits.torn.append(f"of {count} rows, the first {first!r}, the last {last!r}")
 
 
+async def _watch(parts: Parts, waits: Waits, go_on: Callable[[], bool]) -> None:
+    """Look who waits for whom, again and again."""
+    random = hosts.current().random
+    async with Way(parts) as way:
+        while go_on():
+            await pause(random, WITNESS_PAUSE_S)
+            try:
+                found = await (await way()).transactions()
+            except TRY_AGAIN:
+                continue
+            for each in found:
+                if each.waits_for_key is not None:
+                    waits.count += 1
+                    if not each.waits_for:
+                        waits.idle.append(f"{each.id} waits for {each.waits_for_key!r}")
+
+
 async def _look_at_the_end(
     rows: Rows, store: StoreClient
 ) -> tuple[dict[bytes, int | None], dict[bytes, bytes]]:
@@ -205,6 +234,7 @@ def _findings(
     marks: dict[bytes, int | None],
     left: dict[bytes, bytes],
     audits: Audits,
+    waits: Waits,
 ) -> Findings:
     lost, undead = rows.lost(marks), rows.undead(marks)
     unknown = [each for each in rows.accounts if each.status == "unknown"]
@@ -227,6 +257,8 @@ def _findings(
         broken.append(Broken("nothing half", detail))
     if audits.torn and level != "read uncommitted":
         broken.append(Broken("one moment", f"{len(audits.torn)} scans; {audits.torn[0]}"))
+    if waits.idle:
+        broken.append(Broken("no idle wait", f"{waits.idle[0]}, and nobody is in its way"))
     return Findings(
         broken,
         {
@@ -236,6 +268,7 @@ def _findings(
             "answers lost, had committed": sum(each.status == "committed" for each in unknown),
             "answers lost, had not": sum(each.status != "committed" for each in unknown),
             "long scans": audits.count,
+            "seen waiting": waits.count,
             "anomalies": ", ".join(verdict.anomalies) or "none",
         },
     )
@@ -258,6 +291,7 @@ ISOLATION_LEVELS: Final = Scenario(
         "aborted is gone": "of what was aborted nothing is there",
         "nothing half": "each row is what the last commit of it has left",
         "one moment": "a scan of many rows sees one state, unless it reads what is uncommitted",
+        "no idle wait": "whoever waits for a lock has somebody in the way",
         "it comes back": "when the faults are over, every client gets its answers",
     },
     safeguards={
@@ -269,6 +303,7 @@ ISOLATION_LEVELS: Final = Scenario(
             "store.statement_snapshot",
             "store.range_locks",
             "store.two_phase",
+            "store.every_waiter",
             "store.conflict_on_read",
             "store.conflict_on_commit",
             "store.check_at_commit",

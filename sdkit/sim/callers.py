@@ -49,9 +49,15 @@ def asker(depth: int) -> FrameType:
     return frame
 
 
-def asks_for_us(frame: FrameType) -> bool:
-    """Is the frame's code ours?"""
-    return is_ours(_origin(frame))
+def asks_for_us(frame: FrameType, *, of_sdkit: bool = False) -> bool:
+    """Is the frame's code ours? With ``of_sdkit``, is it the kit's own?"""
+    origin = _origin(frame)
+    return is_sdkit(origin) if of_sdkit else is_ours(origin)
+
+
+def is_sdkit(filename: str) -> bool:
+    """Is it a file of the kit itself?"""
+    return filename.startswith(_SDKIT)
 
 
 @cache

@@ -25,7 +25,12 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from sdkit.arguments import check_between
+from sdkit.errors import InvalidArgument
+
 EPOCH_NS: Final = 946_684_800_000_000_000  # the first of January 2000, UTC
+JUMP_S_MAX: Final = 1e10  # three hundred years
+DRIFT_MAX: Final = 1_000.0
 STEP_S: Final = 1e-9  # what the simulation's instants are whole multiples of
 
 
@@ -39,6 +44,7 @@ class Clock:
     """
 
     def __init__(self, *, offset_s: float = 0.0, drift: float = 0.0) -> None:
+        check_between("offset_s", offset_s, -JUMP_S_MAX, JUMP_S_MAX)
         self._offset_s = offset_s
         self._rate = _rate(drift)
         self._true_s = self._monotonic_s = 0.0  # when the drift last changed
@@ -67,7 +73,8 @@ class Clock:
         self._on_change(before)
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock forward, or back if negative."""
+        """Set the wall clock forward, or back if negative; at most `JUMP_S_MAX` at once."""
+        check_between("seconds", seconds, -JUMP_S_MAX, JUMP_S_MAX)
         self._offset_s += seconds
 
     def monotonic(self, true_s: float) -> float:
@@ -88,8 +95,11 @@ class Clock:
 
 
 def _rate(drift: float) -> float:
-    if not drift > -1.0:
-        raise ValueError(f"drift is {drift}; it must be above -1, where a clock stands still")
+    if not -1.0 < drift < DRIFT_MAX:
+        raise InvalidArgument(
+            f"drift is {drift}; it must be above -1, where a clock stands still, and below "
+            f"{DRIFT_MAX:g}"
+        )
     return 1.0 + drift
 
 

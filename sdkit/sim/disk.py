@@ -41,6 +41,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Generic, Self, TypeVar
 
+from sdkit.arguments import check_between, shown
+from sdkit.errors import InvalidArgument
 from sdkit.sim.drive import Claim, Drive, Failure, Operation, ShortWrite, StaleHandle, Step
 from sdkit.sim.platter import SECTOR_BYTES, Content, Directory, any_of, newest, oldest
 
@@ -105,8 +107,8 @@ class SimulatedDisk:
         return below
 
     def _join(self, name: str) -> str:
-        if not name or "/" in name or name in (".", ".."):
-            raise ValueError(f"file name is {name!r}; it must be one plain name")
+        if not isinstance(name, str) or not name or name in (".", "..") or {"/", "\0"} & {*name}:
+            raise InvalidArgument(f"file name is {shown(name)}; it must be one plain name")
         return f"{self._path}/{name}" if self._path else name
 
     @property
@@ -178,12 +180,12 @@ class SimulatedDisk:
             directory.synced(began)
 
     async def claim(self, name: str) -> Claim:
-        return self._drive.claim(self._join(f"{name}.lock"))
+        return self._drive.claim(f"{self._join(name)}.lock")
 
     def _existing(self, name: str) -> Content:
+        path = self._join(name)
         content = self._directory.names.get(name)
         if content is None:
-            path = self._join(name)
             raise FileNotFoundError(errno.ENOENT, errno.errorcode[errno.ENOENT], path)
         return content
 
@@ -333,6 +335,8 @@ class SimulatedFile:
     def append(self, data: bytes) -> None:
         """Write at the end, into the page cache. May leave a part behind when it raises."""
         self._check_writable()
+        if not isinstance(data, bytes):
+            raise InvalidArgument(f"data is of type {type(data).__name__}; it must be bytes")
         room = self._drive.free_bytes()
         try:
             self._drive.begin("append", self._path)
@@ -346,20 +350,22 @@ class SimulatedFile:
     async def read_at(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes; fewer at the end of the file."""
         self._check()
+        check_between("offset", offset, 0, 2**62)
+        check_between("length", length, 0, 2**62)
         await self._drive.step("read", self._path)
         return bytes(self._content.cache[offset : offset + length])
 
     def preallocate(self, chunk: int) -> None:
         """Let a crash find zeros behind what is in the file: up to a multiple of a few sectors."""
+        check_between("chunk", chunk, 1, 2**30)
         self._content.preallocated = min(chunk, PREALLOCATED_BYTES_MAX)
         self._preallocates = True
 
     async def truncate(self, size: int) -> None:
         """Cut the file to ``size`` bytes, at most its size. Unsynced, like an append."""
         self._check_writable()
+        check_between("size", size, 0, len(self._content.cache))
         await self._drive.step("truncate", self._path)
-        if not 0 <= size <= len(self._content.cache):
-            raise ValueError(f"size is {size}; {self._path} has {len(self._content.cache)} bytes")
         self._content.truncate(size, self._drive.serial())
 
     async def sync(self) -> None:

@@ -76,9 +76,15 @@ class Claim:
     path: str
     generation: int
 
+    @property
+    def is_held(self) -> bool:
+        return self.drive.claims.get(self.path) is self and self.generation == self.drive.generation
+
     def release(self) -> None:
         if self.drive.claims.get(self.path) is self:
             del self.drive.claims[self.path]
+
+    abandon = release  # a simulated machine's end is no news
 
 
 @dataclass(slots=True)

@@ -9,6 +9,8 @@ that failed yesterday passes today.
     a thread, an executor, a process      error         error
     a file (`open`, `os.open`)            error         error
     a blocking `time.sleep`, a lookup     error         error
+    a timer or a wait for a signal        error         error
+    all tasks (`asyncio.all_tasks`)       those of the machine that asks
     the time                              error         virtual time
     a random number, unseeded             error         drawn from the seed
 
@@ -27,18 +29,21 @@ Things to notice
 
 What gets through: a function that was imported by its name before the
 simulation began (``from time import monotonic``), ``datetime.now``, and whatever
-else asks in C; file operations that open nothing (`os.remove`). What it changes
+else asks in C; file operations that open nothing (`os.remove`); the number of
+the process. `docs/simulator.md` has the list, module by module. What it changes
 is seen when two processes compare the digests of one seed.
 """
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import builtins
 import functools
 import io
 import os
 import random
+import signal
 import socket
 import subprocess
 import threading
@@ -56,6 +61,15 @@ from sdkit.sim.life import Life, current_life
 from sdkit.sim.network import Network
 from sdkit.sim.sockets import NotSimulated
 
+try:  # neither is there on every system
+    import _posixsubprocess
+except ImportError:
+    _posixsubprocess = None  # type: ignore[assignment]
+try:
+    import sqlite3
+except ImportError:
+    sqlite3 = None  # type: ignore[assignment]
+
 Function = Callable[..., Any]
 Replacement = tuple[object, str, Function, Function]  # owner, name, the real one, ours
 
@@ -63,11 +77,16 @@ Replacement = tuple[object, str, Function, Function]  # owner, name, the real on
 class Simulation:
     """What the running thread simulates, as far as libraries may ask for it."""
 
-    def __init__(self, network: Network, *, seed: int | str) -> None:
+    def __init__(self, network: Network, *, seed: int | str, answers_all: bool) -> None:
         self.network: Final = network
         self.seed: Final = seed
+        self.answers_all: Final = answers_all
         self._right = Clock()
         self._streams: dict[Life | None, Random] = {}
+
+    def refuses(self, frame: FrameType) -> bool:
+        """Is this code that should ask its host for the time, and for random numbers?"""
+        return asks_for_us(frame, of_sdkit=self.answers_all)
 
     def wall_ns(self) -> int:
         """What the wall clock of the machine shows whose code this is."""
@@ -99,10 +118,18 @@ def replacements(running: Running) -> Iterator[Replacement]:
     """
     yield from _clocks(running)
     yield from _randomness(running)
+    yield asyncio, "all_tasks", asyncio.all_tasks, _tasks_of_the_asker(running)
+    yield asyncio.tasks, "all_tasks", asyncio.all_tasks, _tasks_of_the_asker(running)
     for owner, name, remedy in _REFUSED:
         if hasattr(owner, name):  # not every system forks
             real = getattr(owner, name)
             yield owner, name, real, _refusing(running, real, remedy)
+    real = signal.signal  # asyncio itself sets a handler for Ctrl-C
+    ours = _refusing(running, real, _NO_SIGNALS, unless=lambda caller, _: not asks_for_us(caller))
+    yield signal, "signal", real, ours
+    if sqlite3 is not None:
+        real = sqlite3.connect
+        yield sqlite3, "connect", real, _refusing(running, real, _USE_THE_DISK, unless=_in_memory)
     for owner, name in [(builtins, "open"), (io, "open"), (os, "open")]:
         real = getattr(owner, name)
         yield owner, name, real, _refusing(running, real, _USE_THE_DISK, unless=_of_the_program)
@@ -110,8 +137,13 @@ def replacements(running: Running) -> Iterator[Replacement]:
 
 _ONE_THREAD: Final = "a simulation has one thread only"
 _ONE_PROCESS: Final = "a simulation is one process"
+_NO_SIGNALS: Final = "nobody sends signals in a simulation"
 _USE_THE_DISK: Final = "files are on the host's disk; use sdkit.host.current().disk"
-_USE_THE_CLOCK: Final = "ask the host; use sdkit.host.current().{}_ns()"
+_USE_THE_WALL_CLOCK: Final = "ask the host; use sdkit.host.current().now_ns()"
+_USE_THE_CLOCK: Final = (
+    "ask the host; use sdkit.host.current().monotonic_ns(), or the loop: "
+    "asyncio.get_running_loop().time()"
+)
 _USE_THE_RANDOM: Final = (
     "it would differ from run to run; use sdkit.host.current().random, or random.Random(seed)"
 )
@@ -125,6 +157,11 @@ _REFUSED: Final[list[tuple[object, str, str]]] = [
     (os, "posix_spawn", _ONE_PROCESS),
     (os, "posix_spawnp", _ONE_PROCESS),
     (os, "system", _ONE_PROCESS),
+    *((os, name, _ONE_PROCESS) for name in ("forkpty", "execv", "execve")),
+    (_posixsubprocess, "fork_exec", _ONE_PROCESS),  # of multiprocessing
+    (_thread, "start_new_thread", _ONE_THREAD),
+    *((signal, name, _NO_SIGNALS) for name in ("alarm", "setitimer", "pause", "sigwait")),
+    (builtins, "input", "it would wait for a person"),
     *(
         (socket, name, _USE_THE_LOOP.format("the running loop's getaddrinfo"))
         for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr")
@@ -187,6 +224,31 @@ def _of_the_program(caller: FrameType, arguments: tuple[Any, ...]) -> bool:
     return False
 
 
+def _in_memory(_: FrameType, arguments: tuple[Any, ...]) -> bool:
+    """Is it a database that is nowhere but in this process?"""
+    return arguments[:1] == (":memory:",)
+
+
+# ── tasks ────────────────────────────────────────────────────────────────────
+
+
+def _tasks_of_the_asker(running: Running) -> Function:
+    real = asyncio.all_tasks
+
+    @functools.wraps(real)
+    def tell(loop: asyncio.AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
+        """Those of the machine that asks; the usual way to shut down would cancel the world."""
+        found = real(loop)
+        if running() is None:
+            return found
+        life = current_life.get()
+        mine = [task for task in found if getattr(task, "life", None) is life]
+        mine.sort(key=lambda task: getattr(task, "serial", 0))  # as they are put into the set
+        return set(mine)
+
+    return tell
+
+
 # ── time ─────────────────────────────────────────────────────────────────────
 
 
@@ -197,13 +259,13 @@ def _clocks(running: Running) -> Iterator[Replacement]:
             simulation = running()
             if simulation is None:
                 return real()  # type: ignore[no-any-return]
-            if asks_for_us(asker(1)):
+            if simulation.refuses(asker(1)):
                 raise refusal(f"time.{real.__name__}()", remedy, depth=1)
             return virtual(simulation)
 
         return read
 
-    wall, duration = _USE_THE_CLOCK.format("now"), _USE_THE_CLOCK.format("monotonic")
+    wall, duration = _USE_THE_WALL_CLOCK, _USE_THE_CLOCK
     for name, virtual, remedy in [
         ("time", lambda simulation: simulation.wall_ns() / 1e9, wall),
         ("time_ns", Simulation.wall_ns, wall),
@@ -211,12 +273,44 @@ def _clocks(running: Running) -> Iterator[Replacement]:
         ("monotonic_ns", _monotonic_ns, duration),
         ("perf_counter", Simulation.monotonic_s, duration),
         ("perf_counter_ns", _monotonic_ns, duration),
+        ("process_time", Simulation.monotonic_s, duration),
+        ("process_time_ns", _monotonic_ns, duration),
+        ("thread_time", Simulation.monotonic_s, duration),
+        ("thread_time_ns", _monotonic_ns, duration),
     ]:
-        real = getattr(time, name)
-        yield time, name, real, guard(real, virtual, remedy)
+        if hasattr(time, name):  # not every system counts the time of threads
+            real = getattr(time, name)
+            yield time, name, real, guard(real, virtual, remedy)
+    for name, unit in (("clock_gettime", 1e-9), ("clock_gettime_ns", 1)):
+        if hasattr(time, name):
+            real = getattr(time, name)
+            yield time, name, real, _of_a_clock(running, real, unit)
     for name in ("gmtime", "localtime", "ctime"):
         real = getattr(time, name)
         yield time, name, real, _of_an_instant(running, real, wall)
+
+
+def _of_a_clock(running: Running, real: Function, unit: float) -> Function:
+    """A function that takes the number of a clock; all but the wall clock count from the boot."""
+
+    @functools.wraps(real)
+    def read(clock: int, /) -> float:
+        simulation = running()
+        if simulation is None:
+            return real(clock)  # type: ignore[no-any-return]
+        is_wall = clock in _WALL_CLOCKS
+        if simulation.refuses(asker(1)):
+            remedy = _USE_THE_WALL_CLOCK if is_wall else _USE_THE_CLOCK
+            raise refusal(f"time.{real.__name__}({clock})", remedy, depth=1)
+        ns = simulation.wall_ns() if is_wall else _monotonic_ns(simulation)
+        return ns if unit == 1 else ns * unit
+
+    return read
+
+
+_WALL_CLOCKS: Final = {
+    getattr(time, name) for name in ("CLOCK_REALTIME", "CLOCK_TAI") if hasattr(time, name)
+}
 
 
 def _of_an_instant(running: Running, real: Function, remedy: str) -> Function:
@@ -226,7 +320,7 @@ def _of_an_instant(running: Running, real: Function, remedy: str) -> Function:
     def tell(seconds: float | None = None, /) -> Any:
         simulation = running()
         if simulation is not None and seconds is None:
-            if asks_for_us(asker(1)):
+            if simulation.refuses(asker(1)):
                 raise refusal(f"time.{real.__name__}()", remedy, depth=1)
             seconds = simulation.wall_ns() / 1e9
         return real(seconds)
@@ -264,7 +358,7 @@ def _randomness(running: Running) -> Iterator[Replacement]:
         simulation = running()
         if simulation is None:
             return None
-        if asks_for_us(asker(2)):
+        if simulation.refuses(asker(2)):
             raise refusal(call, _USE_THE_RANDOM, depth=2)
         return simulation.random()
 

@@ -118,7 +118,9 @@ def run_once(scenario: Scenario, schedule: Schedule, *, record: bool = False) ->
                 mistakes.append(injection.mistake)
 
     began = time.process_time()
-    run = simulate(director, seed=schedule.seed, latency_s=scenario.latency_s, record=record)
+    run = simulate(
+        director, seed=schedule.seed, latency_s=scenario.latency_s, record=record, may_fail=True
+    )
     if mistakes:
         raise mistakes[0]
     findings = run.result or Findings()

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 H = TypeVar("H", bound=asyncio.Handle)
 
+all_tasks: Final = asyncio.all_tasks  # the real one: programs see those of their own life only
+
 CLOSINGS_MAX: Final = 100  # of a coroutine that answers GeneratorExit by another await
 
 
@@ -128,7 +130,7 @@ def retime(loop: VirtualTimeLoop, life: Life, before: Callable[[float], float]) 
 
 def tasks_of(loop: VirtualTimeLoop, life: Life) -> list[asyncio.Task[Any]]:
     """The tasks of a life that have not ended, in the order in which they began."""
-    found = [task for task in asyncio.all_tasks(loop) if getattr(task, "life", None) is life]
+    found = [task for task in all_tasks(loop) if getattr(task, "life", None) is life]
     return sorted(found, key=lambda task: getattr(task, "serial", 0))
 
 

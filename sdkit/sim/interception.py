@@ -17,8 +17,11 @@ Things to notice
 
 from __future__ import annotations
 
+import os
+import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -37,16 +40,19 @@ _shared_random: object = None  # its state before the first of them
 
 
 @contextmanager
-def intercepted(network: Network, *, seed: int | str = 0) -> Iterator[None]:
+def intercepted(
+    network: Network, *, seed: int | str = 0, answers_all: bool = False
+) -> Iterator[None]:
     """Let what this thread asks of the system in the block be answered by the simulation.
 
     Args:
         network: whose the sockets are, and by whose time clocks go.
         seed: of what libraries draw.
+        answers_all: give time and random numbers not to libraries only, but to all but sdkit.
     """
     assert _running() is None, "a simulation inside a simulation"
     _count(+1, seed)
-    _thread.simulation = Simulation(network, seed=seed)
+    _thread.simulation = Simulation(network, seed=seed, answers_all=answers_all)
     try:
         yield
     finally:
@@ -114,3 +120,13 @@ _REPLACEMENTS: Final[list[tuple[object, str, object, object]]] = [
     (socket, "socketpair", _real_socketpair, _socketpair),
     *escapes.replacements(_running),
 ]
+_SIMULATED: Final = {
+    id(real): replacement
+    for owner, _, real, replacement in _REPLACEMENTS
+    if owner in (time, random, os)
+}
+
+
+def simulated(value: object) -> object | None:
+    """What is put in the place of a function of `time`, `random` or `os`; None if nothing is."""
+    return _SIMULATED.get(id(value))

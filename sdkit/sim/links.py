@@ -44,7 +44,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, Protocol, TypeVarTuple
 
+from sdkit.arguments import check_between, shown
+from sdkit.errors import InvalidArgument
+
 GIVE_UP_S: Final = 20.0
+LATENCY_S_MAX: Final = 3_600.0
 AGAIN_S: Final = 0.2
 ANY: Final = "*"
 
@@ -67,6 +71,24 @@ class Tail:
 
 Latency = float | tuple[float, float] | Tail
 """Seconds: always the same, between two bounds, or a minimum with a tail."""
+
+
+def check_latency(latency: object) -> None:
+    """Refuse what is no latency: nan, a negative one, one of years, bounds that are no pair.
+
+    Raises:
+        InvalidArgument: naming it.
+    """
+    if isinstance(latency, Tail):
+        bounds: list[object] = [latency.minimum_s, latency.mean_s]
+    elif isinstance(latency, tuple):
+        if len(latency) != 2:
+            raise InvalidArgument(f"latency_s is {shown(latency)}; two bounds, or one number")
+        bounds = list(latency)
+    else:
+        bounds = [latency]
+    for bound in bounds:
+        check_between("latency_s", bound, 0.0, LATENCY_S_MAX)  # type: ignore[arg-type]
 
 
 def drawn(latency: Latency, random: Random) -> float:

@@ -54,6 +54,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple
 from weakref import WeakSet
 
+from sdkit.arguments import check_between
+from sdkit.errors import InvalidArgument
 from sdkit.host import running_on
 from sdkit.sim import freezing
 from sdkit.sim.addresses import family_of
@@ -61,7 +63,7 @@ from sdkit.sim.escapes import refusal
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.interception import intercepted
 from sdkit.sim.life import Life, current_life
-from sdkit.sim.links import Latency
+from sdkit.sim.links import Latency, check_latency
 from sdkit.sim.network import Network
 from sdkit.sim.selector import Deadlock, Livelock, TimeJumpingSelector
 from sdkit.sim.sockets import NotSimulated
@@ -79,6 +81,8 @@ Ts = TypeVarTuple("Ts")
 LATENCY_S: Final = 0.000_5
 COARSE_FROM_S: Final = 2.0**23  # from here on two neighbouring floats are over a nanosecond apart
 BUFFER_BYTES: Final = 256 * 1024
+LATENESS_S_MAX: Final = 3_600.0
+BUFFER_BYTES_MAX: Final = 2**40
 
 
 def run(
@@ -89,6 +93,7 @@ def run(
     seed: int | str = 0,
     lateness_s: float = 0.0,
     buffer_bytes: int = BUFFER_BYTES,
+    answers_all: bool = False,
 ) -> T:
     """Run ``main`` to its end in virtual time, which starts at zero, on a simulated network.
 
@@ -102,10 +107,15 @@ def run(
         lateness_s: how late a timer may be at most.
         buffer_bytes: how much a connection holds in one direction before the
             sender has to wait.
+        answers_all: tell the time, and give seeded random numbers, not to libraries only but to
+            your own code too, which has no host to ask (`sdkit.sim.escapes`).
 
     Raises:
         Deadlock, Livelock: with a report of who waits where.
+        InvalidArgument: a latency, lateness or buffer that cannot be.
     """
+
+    check_options(latency_s, lateness_s, buffer_bytes)
 
     def make() -> VirtualTimeLoop:
         return VirtualTimeLoop(
@@ -120,8 +130,19 @@ def run(
         runner = asyncio.Runner(loop_factory=make)
         loop = runner.get_loop()  # opens a real socket pair, so it comes before the interception
         assert isinstance(loop, VirtualTimeLoop)
-        with intercepted(loop.network, seed=seed), runner:
+        with intercepted(loop.network, seed=seed, answers_all=answers_all), runner:
             return runner.run(main)
+
+
+def check_options(latency_s: Latency, lateness_s: float, buffer_bytes: int) -> None:
+    """Refuse what no simulation can have.
+
+    Raises:
+        InvalidArgument: naming the option.
+    """
+    check_latency(latency_s)
+    check_between("lateness_s", lateness_s, 0.0, LATENESS_S_MAX)
+    check_between("buffer_bytes", buffer_bytes, 1, BUFFER_BYTES_MAX)
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -152,7 +173,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             self.true_time, latency_s=latency_s, seed=seed, names=names, buffer_bytes=buffer_bytes
         )
         selector = TimeJumpingSelector(
-            self.network, advance=self._advance, who_waits=lambda: _who_waits(self)
+            self.network,
+            advance=self._advance,
+            next_timer=self._next_timer,
+            who_waits=lambda: _who_waits(self),
         )
         super().__init__(selector)
         self._clock_resolution = 1e-9
@@ -172,6 +196,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._now = instant
         if instant >= COARSE_FROM_S:
             self._clock_resolution = math.ulp(instant)
+
+    def _next_timer(self) -> float:
+        return self._scheduled[0].when()  # there is one, or the selector would wait for nothing
 
     # ── callbacks ────────────────────────────────────────────────────────────
 
@@ -203,7 +230,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        """As in asyncio, but by the machine's clock, and late by up to ``lateness_s``."""
+        """As in asyncio, but by the machine's clock, and late by up to ``lateness_s``.
+
+        Raises:
+            InvalidArgument: ``when`` is not a number; a heap of timers would lose its order.
+        """
+        if when != when:
+            raise InvalidArgument("a timer is set for nan, which is no time")
         caller = current_life.get()
         life = caller if context is None else context.get(current_life)
         if caller is not None:
@@ -366,8 +399,9 @@ class SerialFuture(asyncio.Future[T]):
 
 def _who_waits(loop: VirtualTimeLoop) -> str:
     timers = [timer.when() for timer in loop._scheduled if not timer.cancelled()]
+    timers = [when for when in timers if math.isfinite(when)]
     return report(
-        asyncio.all_tasks(loop),
+        freezing.all_tasks(loop),
         next_timer_s=min(timers, default=None),
         in_flight=loop.network.in_flight(),
     )

@@ -25,10 +25,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVarTuple
 
+from sdkit.arguments import check_between
 from sdkit.errors import InvalidArgument
 from sdkit.sim.addresses import Address, Addresses
 from sdkit.sim.life import Life
-from sdkit.sim.links import ANY, Direction, Latency, Link, Rules, Station
+from sdkit.sim.links import ANY, Direction, Latency, Link, Rules, Station, check_latency
 from sdkit.sim.stream import Endpoint, join
 
 Ts = TypeVarTuple("Ts")
@@ -39,6 +40,8 @@ REQUESTS_MAX: Final = 6
 
 INTEGERS_S: Final = 4e6  # 4e15 ns is below 2**52
 
+BYTES_PER_S_MIN: Final = 1e-3
+BYTES_PER_S_MAX: Final = 1e15
 CONNECTIONS_MIN: Final = 64  # so many are kept before those that are over are looked for
 
 
@@ -234,7 +237,14 @@ class Network(Addresses):
         latency_s: Latency = 0.0,
         bytes_per_s: float | None = None,
     ) -> None:
-        """Let everything take so much longer, and all connections share so many bytes/s."""
+        """Let everything take so much longer, and all connections share so many bytes/s.
+
+        Raises:
+            InvalidArgument: a latency or rate that cannot be.
+        """
+        check_latency(latency_s)
+        if bytes_per_s is not None:
+            check_between("bytes_per_s", bytes_per_s, BYTES_PER_S_MIN, BYTES_PER_S_MAX)
         self._rules.slow[self._ends(source, target)] = (latency_s, bytes_per_s)
         self._apply_rules()
 
@@ -245,8 +255,7 @@ class Network(Addresses):
 
     def lossy(self, source: str, target: str, probability: float) -> None:
         """Lose messages with this probability; they are sent again, later. 0 undoes it."""
-        if not 0.0 <= probability <= 1.0:
-            raise InvalidArgument(f"probability is {probability}; it must be from 0 to 1")
+        check_between("probability", probability, 0.0, 1.0)
         self._rules.losses[self._ends(source, target)] = probability
         self._apply_rules()
 

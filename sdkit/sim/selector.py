@@ -3,7 +3,7 @@
     select(timeout)   a socket is ready              it, at once
                       a timer is due in timeout      the clock moves there, or to the next
                       or a message is under way      message that arrives before
-                      neither                        `Deadlock`
+                      neither, or a timer at inf     `Deadlock`
 
 Things to notice
     1. Two ways of hanging become errors. If no timer is set and no message is
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 TURNS_PER_INSTANT_MAX: Final = 100_000
 TURNS_PER_COLLECTION: Final = 5_000
 NEVER: Final = float("inf")
+LONGEST_WAIT_S: Final = 86_400.0  # asyncio waits for a day at the most, and then looks again
 
 
 class Deadlock(RuntimeError):
@@ -49,6 +50,7 @@ class TimeJumpingSelector(selectors.BaseSelector):
     Args:
         network: whose sockets it looks at, and whose messages arrive.
         advance: moves the clock to an instant.
+        next_timer: when the first timer is due, in true time.
         who_waits: the text of a report.
     """
 
@@ -57,10 +59,12 @@ class TimeJumpingSelector(selectors.BaseSelector):
         network: Network,
         *,
         advance: Callable[[float], None],
+        next_timer: Callable[[], float],
         who_waits: Callable[[], str],
     ) -> None:
         self._network = network
         self._advance = advance
+        self._next_timer = next_timer
         self._who_waits = who_waits
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._turns_at_this_instant = 0
@@ -82,10 +86,12 @@ class TimeJumpingSelector(selectors.BaseSelector):
         if ready or (timeout is not None and timeout <= 0):
             return ready
         instant = arrivals[0][0] if arrivals else NEVER
-        if timeout is not None:
+        if timeout is not None and timeout >= LONGEST_WAIT_S:
+            instant = min(instant, self._next_timer())  # in one jump, however far it is
+        elif timeout is not None:
             # The sum is a little off; rounded to the nanosecond it is exact again.
             instant = min(instant, whole_nanoseconds(now + timeout))
-        elif not arrivals:
+        if instant == NEVER:
             raise Deadlock(
                 f"at {now:g} s every task waits, and nothing is to come\n{self._who_waits()}"
             )

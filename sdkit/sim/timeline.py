@@ -10,6 +10,10 @@ line through everything, with its name.
                  │ │                    │
     client-1  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇
 
+Time in which nothing happens for long is drawn as a narrow gap, with its length. What
+happens is mostly over in a few seconds, and a client that waits for half a minute would
+squeeze all of it into the first inch.
+
 The page holds its data as JSON and draws it with a small script, so that one can
 zoom (wheel) into a millisecond of it, move (drag), and read what each mark is.
 """
@@ -21,6 +25,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
+from itertools import pairwise
 from typing import Final
 
 from sdkit.sim.digest import Recorded
@@ -28,6 +33,7 @@ from sdkit.sim.explore import Outcome
 from sdkit.sim.faults import KINDS, as_row
 from sdkit.sim.scenario import Scenario
 
+GAP: Final = 0.1  # of a run: idle time that is longer is drawn short
 MESSAGES_MAX: Final = 50_000  # a browser draws no more with pleasure
 
 
@@ -61,6 +67,7 @@ def _data(outcome: Outcome) -> dict[str, object]:
     return {
         "machines": list(outcome.hosts),
         "end": outcome.virtual_seconds,
+        "gaps": _gaps(outcome),
         "up": _lives(recorded, outcome.virtual_seconds),
         "messages": messages[:MESSAGES_MAX],
         "left_out": max(0, len(messages) - MESSAGES_MAX),
@@ -75,6 +82,16 @@ def _data(outcome: Outcome) -> dict[str, object]:
             for each in outcome.broken
         ],
     }
+
+
+def _gaps(outcome: Outcome) -> list[tuple[float, float]]:
+    """Where nothing at all happens, not even to a disk, for a tenth of the run or more."""
+    moments = {0.0, outcome.virtual_seconds, *(row.at_s for row in outcome.recorded)}
+    for fault in outcome.schedule.faults:
+        moments |= {fault.at_s, fault.at_s + fault.for_s}
+    within = sorted(moment for moment in moments if moment <= outcome.virtual_seconds)
+    longest = outcome.virtual_seconds * GAP
+    return [(one, other) for one, other in pairwise(within) if other - one > longest]
 
 
 def _lives(recorded: Sequence[Recorded], end: float) -> list[tuple[str, float, float, str]]:

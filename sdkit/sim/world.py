@@ -9,7 +9,7 @@
         shop.boot(order)
         return await shop.ended
 
-    run = simulate(play, seed=7)
+    run = simulate(play, seed=7)        # raises what went wrong, if anything
     run.value, run.digest
 
 The play is the world's own code: it directs, it is on no machine, and nothing
@@ -34,9 +34,10 @@ import contextvars
 import gc
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
+from types import FrameType
 from typing import Any, Final, Generic, TypeVar
 
 from sdkit.errors import InvalidArgument, InvalidState
@@ -49,7 +50,7 @@ from sdkit.sim.host import SimulatedHost
 from sdkit.sim.interception import intercepted
 from sdkit.sim.life import Life, current_life
 from sdkit.sim.links import Latency
-from sdkit.sim.loop import BUFFER_BYTES, LATENCY_S, VirtualTimeLoop
+from sdkit.sim.loop import BUFFER_BYTES, LATENCY_S, VirtualTimeLoop, check_options
 from sdkit.sim.machine import Machine
 from sdkit.sim.network import Network
 from sdkit.trace import Record, listening
@@ -220,6 +221,7 @@ def simulate(
     lateness_s: float = LATENESS_S,
     buffer_bytes: int = BUFFER_BYTES,
     record: bool = False,
+    may_fail: bool = False,
 ) -> Run[T]:
     """Let a play happen in a world of its own, in virtual time.
 
@@ -228,11 +230,13 @@ def simulate(
         seed: of everything that is drawn.
         latency_s, names, lateness_s, buffer_bytes: as for `sdkit.sim.loop.run`.
         record: keep everything that happened, in `Run.recorded`.
+        may_fail: return a run that failed, with its `Run.error`, instead of raising that.
 
-    Returns:
-        the result or the error, and the digest; errors are not raised here, but
-        by `Run.value`. ``KeyboardInterrupt`` is.
+    Raises (besides what went wrong first, in the play or on a machine):
+        InvalidArgument: a latency, lateness or buffer that cannot be.
     """
+
+    check_options(latency_s, lateness_s, buffer_bytes)
 
     def make() -> VirtualTimeLoop:
         return VirtualTimeLoop(
@@ -244,7 +248,14 @@ def simulate(
         )
 
     with _garbage_by_turns():
-        return _simulate(play, make, Digest(keep=record), seed=seed)
+        run = _simulate(play, make, Digest(keep=record), seed=seed)
+        _let_go(run.error)  # again: the frame of `_simulate`, which holds the world, is left by now
+    if run.error is None or may_fail:
+        return run
+    try:
+        raise run.error
+    finally:
+        del run  # the error would hold this frame, and the frame the error
 
 
 def _simulate(
@@ -291,14 +302,24 @@ def _simulate(
 
 
 def _let_go(*errors: BaseException | None) -> None:
-    """Empty the frames that errors hold, and those that they came from: sockets are in them."""
+    """Empty the frames that errors hold, and those that they came from: sockets are in them.
+
+    The callers of those frames, too: from Python 3.12 on a coroutine's frame keeps the loop's,
+    and so all of the world, for as long as somebody looks at the error.
+    """
     left, seen = list(errors), set[int]()
     while left:
         error = left.pop()
         if error is None or id(error) in seen:
             continue
         seen.add(id(error))
-        traceback.clear_frames(error.__traceback__)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            caller: FrameType | None = frame
+            while caller is not None and id(caller) not in seen:
+                seen.add(id(caller))
+                with suppress(RuntimeError):  # it is being executed: ours, or whoever called us
+                    caller.clear()
+                caller = caller.f_back
         left += [error.__cause__, error.__context__]
         if isinstance(error, BaseExceptionGroup):
             left += error.exceptions

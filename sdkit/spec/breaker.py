@@ -6,7 +6,7 @@
 ``call(function)``, where ``function`` is a coroutine function without arguments. It
 raises ``refused`` for a call that is not let through, and ``unittest.SkipTest`` if a
 breaker cannot be told such a thing. It runs on the simulated loop, whose clock is the
-one of its `Host`, of ``time.monotonic`` and of ``time.time``.
+one of its `Host`, of ``time.monotonic`` and of ``time.time`` (`sdkit.spec.running`).
 
 The oracle is never a second breaker, but what the callee saw and what was asked for:
 how many of the last calls failed, how many were inside at once, what time it was
@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import asyncio
 import unittest
+from collections.abc import Collection
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdkit.sim.loop import run
 from sdkit.spec.breaker_calls import (
     MANY,
     OPEN_S,
@@ -38,13 +38,16 @@ from sdkit.spec.breaker_calls import (
     cancelled,
     turns,
 )
+from sdkit.spec.running import finished, run
 
 __all__ = ["Make", "Subject", "Wanted", "breaker"]
 
 outcomes = st.lists(st.booleans(), max_size=40)
 
 
-def breaker(make: Make, *, refused: type[Exception]) -> type[unittest.TestCase]:
+def breaker(
+    make: Make, *, refused: type[Exception], without: Collection[str] = ()
+) -> type[unittest.TestCase]:
     """Build the test case for one kind of breaker."""
 
     def caller(wanted: Wanted) -> Caller:
@@ -392,4 +395,4 @@ def breaker(make: Make, *, refused: type[Exception]) -> type[unittest.TestCase]:
 
             run(main())
 
-    return BreakerSpec
+    return finished(BreakerSpec, without)

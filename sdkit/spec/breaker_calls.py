@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sdkit.spec.running import tell
+
 OPEN_S = 10.0
 SOON_S = 0.001
 MANY = 100
@@ -100,6 +102,17 @@ class Caller:
 
     async def ask(self, function: Callable[[], Coroutine[Any, Any, Any]]) -> str:
         """``ok``, ``failed`` or ``refused``."""
+        name, ended = function.__name__, "cancelled"
+        try:
+            ended = await self._ask(function)
+        except Exception as error:
+            ended = f"raised {error!r}"
+            raise
+        finally:
+            tell(f"a call of {name}: {ended}")
+        return ended
+
+    async def _ask(self, function: Callable[[], Coroutine[Any, Any, Any]]) -> str:
         calls = self.callee.calls
         try:
             await self.subject.call(function)

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, Protocol
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdkit.sim.loop import run
 from sdkit.spec.breaker_calls import SOON_S, Caller, turns
+from sdkit.spec.running import finished, run
 
 
 class Budget(Protocol):
@@ -30,7 +30,9 @@ class Budget(Protocol):
     def spend(self) -> bool: ...
 
 
-def retry_budget(make: Callable[[int, int], Budget]) -> type[unittest.TestCase]:
+def retry_budget(
+    make: Callable[[int, int], Budget], *, without: Collection[str] = ()
+) -> type[unittest.TestCase]:
     """Build the test case for a retry budget.
 
     Args:
@@ -63,7 +65,7 @@ def retry_budget(make: Callable[[int, int], Budget]) -> type[unittest.TestCase]:
                     retries += allowed
                 ledger.append((calls, retries))
 
-    return RetryBudgetSpec
+    return finished(RetryBudgetSpec, without)
 
 
 class BulkheadSubject(Protocol):
@@ -73,7 +75,10 @@ class BulkheadSubject(Protocol):
 
 
 def bulkhead(
-    make: Callable[[int, int, float], BulkheadSubject], *, refused: type[Exception]
+    make: Callable[[int, int, float], BulkheadSubject],
+    *,
+    refused: type[Exception],
+    without: Collection[str] = (),
 ) -> type[unittest.TestCase]:
     """Build the test case for a bulkhead.
 
@@ -151,7 +156,7 @@ def bulkhead(
 
             run(main())
 
-    return BulkheadSpec
+    return finished(BulkheadSpec, without)
 
 
 async def _let_all_go(it: Caller) -> None:

@@ -253,8 +253,20 @@ def same(model: str, call: Operation, answer: Hashable) -> bool:
 Arrow = tuple[int, int, str, Hashable]  # from, to, kind, key
 
 
+def resolved(history: Sequence[Transaction]) -> list[Transaction]:
+    """An unknown outcome is a commit if one that counts has seen it, and else an abort."""
+    written = {(key, value): each for each in history for key, value, *_ in each.writes}
+    counted = [each for each in history if each.status == "committed"]
+    for each in counted:  # it grows as it is walked
+        for key, value in [*each.reads, *each.predicate_reads]:
+            writer = written.get((key, value))
+            if writer is not None and writer.status == "unknown" and writer not in counted:
+                counted.append(writer)
+    return [replace(each, status="committed" if each in counted else "aborted") for each in history]
+
+
 def orders_of_versions(history: Sequence[Transaction]) -> Iterator[dict[Hashable, list[int]]]:
-    """Every order in which the writers of each key may stand; one, if writes have positions."""
+    """Every order in which the writers of each key may stand, those with positions by them."""
     places: list[dict[Hashable, Any]] = [
         {key: place[0] if place else each.position for key, _, *place in each.writes}
         if each.status == "committed"
@@ -263,14 +275,17 @@ def orders_of_versions(history: Sequence[Transaction]) -> Iterator[dict[Hashable
     ]
     keys = dict.fromkeys(key for of_one in places for key in of_one)
     writers = {key: [n for n, of_one in enumerate(places) if key in of_one] for key in keys}
-    if all(place is not None for of_one in places for place in of_one.values()):
-        yield {
-            key: [writer for _, writer in sorted((places[n][key], n) for n in of_key)]
-            for key, of_key in writers.items()
-        }
-        return
-    for orders in product(*(permutations(of_key) for of_key in writers.values())):
+    possible = [
+        [order for order in permutations(of_key) if _is_sorted([places[n][key] for n in order])]
+        for key, of_key in writers.items()
+    ]
+    for orders in product(*possible):
         yield dict(zip(writers, map(list, orders), strict=True))
+
+
+def _is_sorted(positions: Sequence[Any]) -> bool:
+    known = [position for position in positions if position is not None]
+    return known == sorted(known)
 
 
 def _last(each: Transaction) -> dict[Hashable, object]:

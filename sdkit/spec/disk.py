@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from collections.abc import Callable, Coroutine
-from typing import Literal, TypeVar
+from collections.abc import Callable, Collection, Coroutine
+from functools import partial
+from typing import Any, Final, Literal, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdkit.sim.loop import run
+from sdkit.spec.running import finished, run
 from sdkit.storage.disk import Disk
 
 D = TypeVar("D", bound=Disk)
+NO_NAMES: Final[Any] = ("", ".", "..", "a/b", "/", "/etc", "a\0b", "\0", None, 5, b"f", ["f"])
+NO_BYTES: Final[Any] = ("text", None, 5, True, [1], bytearray(b"x"), memoryview(b"x"))
+NO_NUMBERS: Final[Any] = (-1, True, None, "1", 1.0, float("nan"), float("inf"), 2**70)
 pieces = st.binary(max_size=1200)
 steps = st.lists(
     st.one_of(
@@ -43,6 +47,7 @@ def disk(
     loop: Literal["virtual", "real"] = "virtual",
     power_cut: Callable[[D], None] | None = None,
     fail_sync: Callable[[D], None] | None = None,
+    without: Collection[str] = (),
 ) -> type[unittest.TestCase]:
     """Build the test case for one implementation.
 
@@ -163,9 +168,67 @@ def disk(
         def test_a_name_is_one_part(self) -> None:
             async def main() -> None:
                 subject = make()
-                for name in ("", ".", "..", "a/b"):
+                await written(subject, "f", b"kept")
+                for name in NO_NAMES:
+                    for use in (
+                        partial(subject.open, name, create=True),
+                        partial(subject.open, name),
+                        partial(subject.remove, name),
+                        partial(subject.replace, name, "g"),
+                        partial(subject.replace, "f", name),
+                        partial(subject.claim, name),
+                    ):
+                        with pytest.raises(ValueError):
+                            await use()
                     with pytest.raises(ValueError):
-                        await subject.open(name, create=True)
+                        subject.directory(name)
+                assert await subject.list() == ["f"]
+
+            play(main())
+
+        def test_what_is_not_bytes_is_not_written(self) -> None:
+            async def main() -> None:
+                file = await make().open("f", create=True)
+                for data in NO_BYTES:
+                    with pytest.raises(ValueError):
+                        file.append(data)
+                assert file.size == 0
+                await file.close()
+
+            play(main())
+
+        def test_what_is_no_place_in_a_file_is_refused(self) -> None:
+            async def main() -> None:
+                file = await make().open("f", create=True)
+                file.append(b"kept")
+                for number in NO_NUMBERS:
+                    for use in (
+                        partial(file.read_at, number, 1),
+                        partial(file.read_at, 0, number),
+                        partial(file.truncate, number),
+                    ):
+                        with pytest.raises(ValueError):
+                            await use()
+                    with pytest.raises(ValueError):
+                        file.preallocate(number)
+                with pytest.raises(ValueError):
+                    await file.truncate(5)
+                assert await file.read_at(0, 10) == b"kept"
+                await file.close()
+
+            play(main())
+
+        def test_one_owner_at_a_time_until_it_gives_up(self) -> None:
+            async def main() -> None:
+                subject = make()
+                claim = await subject.claim("mine")
+                held = [claim.is_held]
+                with pytest.raises(OSError):
+                    await subject.claim("mine")
+                claim.release()
+                claim.release()
+                assert [*held, claim.is_held] == [True, False]
+                (await subject.claim("mine")).release()
 
             play(main())
 
@@ -222,7 +285,7 @@ def disk(
         del DiskSpec.test_what_was_synced_survives_a_power_cut
     if fail_sync is None:
         del DiskSpec.test_after_a_failed_sync_the_file_takes_nothing_more
-    return DiskSpec
+    return finished(DiskSpec, without)
 
 
 async def written(subject: Disk, name: str, data: bytes) -> None:

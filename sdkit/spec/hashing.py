@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import unittest
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol, TypeVar
@@ -27,6 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdkit.hashing.placement import Key, Placement
+from sdkit.spec.running import finished
 
 KEYS = [f"key {number}" for number in range(60)]
 MANY_KEYS = [f"user:{number}" for number in range(2_500)]
@@ -70,7 +71,9 @@ def owners(subject: Placement) -> dict[str, str]:
     return {key: subject.owner(key) for key in KEYS}
 
 
-def placement(make: Make, promises: Promises = Promises()) -> type[unittest.TestCase]:
+def placement(
+    make: Make, promises: Promises = Promises(), *, without: Collection[str] = ()
+) -> type[unittest.TestCase]:
     """Build the test case for one implementation.
 
     Args:
@@ -217,7 +220,7 @@ def placement(make: Make, promises: Promises = Promises()) -> type[unittest.Test
                 subject.remove("b")
             assert set(owners(subject).values()) == {"b"}
 
-    return PlacementSpec
+    return finished(PlacementSpec, without)
 
 
 BAD_WEIGHTS: list[float] = [0, -1, -0.5, math.nan, math.inf]
@@ -255,7 +258,9 @@ steps = st.lists(
 )
 
 
-def bounded(make: Callable[[Mapping[str, float], float], B]) -> type[unittest.TestCase]:
+def bounded(
+    make: Callable[[Mapping[str, float], float], B], *, without: Collection[str] = ()
+) -> type[unittest.TestCase]:
     """Build the test case for a ring with bounded load.
 
     Args:
@@ -309,7 +314,7 @@ def bounded(make: Callable[[Mapping[str, float], float], B]) -> type[unittest.Te
                 served = {subject.acquire("the famous one") for _ in range(1_000)}
                 assert len(served) == expected, (factor, served)
 
-    return BoundedSpec
+    return finished(BoundedSpec, without)
 
 
 def bounds_of(nodes: Mapping[str, float], factor: float, held: int) -> dict[str, int]:

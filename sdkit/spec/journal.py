@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdkit.sim.loop import run
+from sdkit.spec.running import finished, run
 from sdkit.storage.journal import Journal
 
 Open = Callable[[], Awaitable[Journal]]
@@ -36,7 +36,10 @@ steps = st.lists(
 
 
 def journal(
-    opener: Callable[[], Open], *, loop: Literal["virtual", "real"] = "virtual"
+    opener: Callable[[], Open],
+    *,
+    loop: Literal["virtual", "real"] = "virtual",
+    without: Collection[str] = (),
 ) -> type[unittest.TestCase]:
     """Build the test case for one implementation."""
 
@@ -187,7 +190,7 @@ def journal(
 
             play(main())
 
-    return JournalSpec
+    return finished(JournalSpec, without)
 
 
 async def pieces(log: list[bytes]) -> AsyncIterator[bytes]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from sdkit.errors import DiskFailed, SdkitError
+from sdkit.errors import Indeterminate, SdkitError
 from sdkit.sim.disk import SimulatedDisk, StaleHandle
 from sdkit.storage.journal import Journal, JournalConfig
 
@@ -82,7 +82,7 @@ class Told:
         self.survives_kill = 0
 
     def lost(self, first: int, error: SdkitError) -> None:
-        if isinstance(error, DiskFailed):
+        if isinstance(error, Indeterminate):
             return  # indeterminate: it may come back, or not
         if first <= self.acknowledged:
             raise Broken(ACKNOWLEDGED, f"record {first} was acknowledged and then refused")

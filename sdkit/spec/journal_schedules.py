@@ -15,12 +15,11 @@ import contextlib
 import errno
 import struct
 import unittest
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from random import Random
 
 from sdkit.errors import SdkitError
 from sdkit.sim.disk import ShortWrite, SimulatedDisk, Step
-from sdkit.sim.loop import run
 from sdkit.spec.journal_promises import (
     REFUSED,
     Broken,
@@ -30,6 +29,7 @@ from sdkit.spec.journal_promises import (
     expect_only_the_dead,
     foreign_records,
 )
+from sdkit.spec.running import finished, run
 from sdkit.storage.journal import Journal, JournalConfig
 from sdkit.storage.wal import SEGMENT_HEADER_BYTES, record_size
 
@@ -260,6 +260,7 @@ def journal_schedules(
     *,
     seeds: range = range(60),
     disk_type: Callable[[], SimulatedDisk] = SimulatedDisk,
+    without: Collection[str] = (),
 ) -> type[unittest.TestCase]:
     """Build the test case for one implementation."""
 
@@ -283,4 +284,4 @@ def journal_schedules(
 
     for name, (schedule, modes) in SCHEDULES.items():
         setattr(JournalSchedules, name, schedule_test(schedule, modes))
-    return JournalSchedules
+    return finished(JournalSchedules, without)

@@ -14,12 +14,14 @@ import logging
 import threading
 import time
 import unittest
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from sdkit.spec.running import finished
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -29,8 +31,12 @@ SPINS: Final = 300_000  # turns of a loop while time stands still: more than any
 delays = st.lists(st.sampled_from([0.0, 0.001, 0.1, 1.0, 3_600.0, YEAR_S]), max_size=12)
 
 
-def loop(run: Run) -> type[unittest.TestCase]:
-    """Build the test case for one loop."""
+def loop(run: Run, *, without: Collection[str] = ()) -> type[unittest.TestCase]:
+    """Build the test case for one loop.
+
+    Args:
+        without: names of promises that it does not make.
+    """
 
     class LoopSpec(unittest.TestCase):
         @given(delays)
@@ -134,4 +140,4 @@ def loop(run: Run) -> type[unittest.TestCase]:
 
             run(main())
 
-    return LoopSpec
+    return finished(LoopSpec, without)

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,7 +25,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdkit.errors import Indeterminate, SdkitError, codes, from_wire
-from sdkit.sim.loop import run as run_simulated
+from sdkit.spec.oddities import ANYTHING, DEEDS
+from sdkit.spec.running import finished
+from sdkit.spec.running import run as run_simulated
 
 LATE_S = 0.1  # a tick of 50 ms, and the network
 WINDOW_BYTES = 20_000
@@ -68,6 +70,18 @@ class Service:
         self.ended: list[tuple[int, float]] = []  # which, and when
         self.produced_bytes = 0
         self.running = self.running_max = 0
+        self.odd: dict[int, Callable[[], object]] = {}  # what becomes of which odd call
+
+    def odd_plain(self, _connection: object, number: int) -> object:
+        return self.odd[number]()
+
+    async def odd_async(self, _connection: object, number: int) -> object:
+        await asyncio.sleep(0.01)
+        return self.odd[number]()
+
+    async def odd_stream(self, _connection: object, number: int) -> AsyncIterator[object]:
+        yield 0
+        yield self.odd[number]()
 
     def plain(self, _connection: object, number: int) -> int:
         self.begun.append(number)
@@ -105,13 +119,21 @@ class Service:
     @property
     def handlers(self) -> Handlers:
         names = ("plain", "slow", "stubborn", "items", "fail")
-        return {name: getattr(self, name) for name in names}
+        odd = ("odd_plain", "odd_async", "odd_stream")
+        return {name: getattr(self, name) for name in (*names, *odd)}
 
 
+# Not those that a program has defined besides: they may be as odd as they like.
+OUR_CODES = sorted(code for code, error in codes().items() if error.__module__.startswith("sdkit."))
 DELAYS = st.sampled_from([0.0, 0.0, 0.1, 0.5, 2.0])
 
 
-def rpc(make: Make, *, loop: str = "simulated") -> type[unittest.TestCase]:
+ODD_METHODS = st.sampled_from(["odd_plain", "odd_async", "odd_stream"])
+
+
+def rpc(
+    make: Make, *, loop: str = "simulated", without: Collection[str] = ()
+) -> type[unittest.TestCase]:
     """Build the test case for one implementation.
 
     Args:
@@ -150,7 +172,7 @@ def rpc(make: Make, *, loop: str = "simulated") -> type[unittest.TestCase]:
 
             run(main())
 
-        @given(st.sampled_from(sorted(codes())), st.text("aä ", max_size=5))
+        @given(st.sampled_from(OUR_CODES), st.text("aä ", max_size=5))
         def test_an_error_is_itself_on_the_other_side(self, code: str, text: str) -> None:
             error = codes()[code]
 
@@ -160,6 +182,37 @@ def rpc(make: Make, *, loop: str = "simulated") -> type[unittest.TestCase]:
                 assert isinstance(caught, SdkitError)
                 assert type(caught) is error
                 assert (caught.message, caught.fields) == (text, {"fact": 7})
+
+            run(main())
+
+        @given(st.lists(st.tuples(ODD_METHODS, DEEDS), min_size=1, max_size=4))
+        def test_every_call_gets_exactly_one_answer_whatever_its_handler_does(
+            self, calls: list[tuple[str, Callable[[], object]]]
+        ) -> None:
+            async def main() -> None:
+                service = Service()
+                service.odd = dict(enumerate(deed for _, deed in calls))
+                async with pair(service) as ends, _innocent(ends.caller):
+                    asked = [
+                        _items(ends.caller.stream(method, number))
+                        if method == "odd_stream"
+                        else ends.caller.call(method, number)
+                        for number, (method, _) in enumerate(calls)
+                    ]
+                    async with asyncio.timeout(WHILE_S / 2):
+                        await asyncio.gather(*map(_outcome, asked))
+
+            run(main())
+
+        @given(st.lists(st.tuples(st.just("plain") | ANYTHING, ANYTHING), min_size=1, max_size=4))
+        def test_what_cannot_be_sent_is_refused_before_it_reaches_another_call(
+            self, calls: list[tuple[Any, object]]
+        ) -> None:
+            async def main() -> None:
+                async with pair(Service()) as ends, _innocent(ends.caller):
+                    for method, argument in calls:
+                        async with asyncio.timeout(WHILE_S / 2):
+                            await _outcome(ends.caller.call(method, argument))
 
             run(main())
 
@@ -295,7 +348,27 @@ def rpc(make: Make, *, loop: str = "simulated") -> type[unittest.TestCase]:
 
             run(main())
 
-    return RpcSpec
+    return finished(RpcSpec, without)
+
+
+WHILE_S = 10.0
+
+
+@asynccontextmanager
+async def _innocent(caller: Caller) -> AsyncIterator[None]:
+    """A slow call on the same connection, which must not notice what else happens there."""
+    slow = asyncio.ensure_future(_outcome(caller.call("slow", 1, WHILE_S)))
+    await asyncio.sleep(LATE_S)
+    try:
+        yield
+    finally:
+        noticed = await slow
+    assert noticed == 1
+    assert await caller.call("plain", 2) == 2, "the connection serves on"
+
+
+async def _items(stream: Any) -> object:
+    return [item async for item in stream]
 
 
 async def _outcome(call: Coroutine[Any, Any, object]) -> object:

@@ -26,7 +26,7 @@ import asyncio
 import contextlib
 import itertools
 import unittest
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -35,7 +35,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdkit.sim.loop import run as run_simulated
+from sdkit.spec.running import finished
+from sdkit.spec.running import run as run_simulated
 from sdkit.spec.store_commit import instant_of_commit
 from sdkit.spec.store_oracle import Promises
 from sdkit.spec.store_serializable import serializable
@@ -114,7 +115,9 @@ plain = program(puts | deletes | gets | gets | reads | ends)
 nested = program(savepoints | savepoints | puts | puts | deletes | reads)
 
 
-def one_session(make: Make, *, loop: Loop = "simulated") -> type[unittest.TestCase]:
+def one_session(
+    make: Make, *, loop: Loop = "simulated", without: Collection[str] = ()
+) -> type[unittest.TestCase]:
     """Build the test case for transactions that run one after another.
 
     Args:
@@ -225,7 +228,7 @@ def one_session(make: Make, *, loop: Loop = "simulated") -> type[unittest.TestCa
             for level in Isolation:
                 _run(main(level), loop)
 
-    return OneSession
+    return finished(OneSession, without)
 
 
 class _Session:

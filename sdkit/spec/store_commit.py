@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdkit.sim.loop import run as run_simulated
+from sdkit.spec.running import finished
+from sdkit.spec.running import run as run_simulated
 from sdkit.store.interface import Isolation, Store, Transaction
 
 T = TypeVar("T")
@@ -32,7 +33,12 @@ Loop: TypeAlias = Literal["simulated", "real"]
 
 
 def instant_of_commit(
-    make: Make, make_hasty: Make, *, commit_s: float, loop: Loop = "simulated"
+    make: Make,
+    make_hasty: Make,
+    *,
+    commit_s: float,
+    loop: Loop = "simulated",
+    without: Collection[str] = (),
 ) -> type[unittest.TestCase]:
     """Build the test case for what happens between a commit's record and its durability.
 
@@ -129,7 +135,7 @@ def instant_of_commit(
 
             _run(main(), loop)
 
-    return InstantOfCommit
+    return finished(InstantOfCommit, without)
 
 
 async def _check_a_beginning(store: Store, begun: int) -> int:

@@ -33,6 +33,8 @@ class Promises:
             a time and turns the second one away; such steps are left out.)
         conflicts_by_key: only a change of the same key aborts a writer. (In
             SQLite any commit since its snapshot does.)
+        reads_after_wait: a ``get_for_update`` that is the first statement reads the state
+            when it has the lock. (PostgreSQL's reads the one before it has waited.)
         dirty_reads: read uncommitted shows what is not committed. (PostgreSQL takes
             it for read committed, as the standard allows.)
         isolations: the levels below serializable that it has; that one has a
@@ -44,6 +46,7 @@ class Promises:
     positions: bool = True
     writers_wait: bool = True
     conflicts_by_key: bool = True
+    reads_after_wait: bool = True
     dirty_reads: bool = True
     isolations: tuple[Isolation, ...] = (
         Isolation.READ_UNCOMMITTED,
@@ -114,6 +117,7 @@ class Oracle:
         return state
 
     def begin_statement(self, session: Session) -> None:
+        """It reads the newest state from now on, if its level keeps to one and it has none yet."""
         if session.snapshot is None and session.isolation is Isolation.REPEATABLE_READ:
             session.snapshot = len(self.states) - 1
 

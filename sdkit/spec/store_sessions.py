@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
@@ -43,7 +43,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdkit.errors import Aborted
-from sdkit.sim.loop import run as run_simulated
+from sdkit.spec.running import finished
+from sdkit.spec.running import run as run_simulated
 from sdkit.spec.store_oracle import Answer, Breach, Oracle, Promises, Rows, Session, Step
 from sdkit.store.interface import Isolation, Store
 
@@ -73,7 +74,8 @@ class Driver:
             self.oracle.open[step.session] = session
         self.serial += 1
         session.step, session.asked, session.value = step, self.serial, b"%d" % self.serial
-        if step.verb not in ("commit", "rollback"):
+        reads_later = step.verb == "get_for_update" and self.oracle.promises.reads_after_wait
+        if step.verb not in ("commit", "rollback") and not reads_later:
             self.oracle.begin_statement(session)
         session.task = asyncio.ensure_future(call(session, step))
         await self.settle()
@@ -146,6 +148,8 @@ class Driver:
 
     def succeeded(self, session: Session, step: Step, answer: Answer) -> None:
         oracle = self.oracle
+        if step.verb == "get_for_update":
+            oracle.begin_statement(session)
         locking = step.verb in ("put", "delete", "get_for_update")
         if locking and not self.found_no_row(session, step):
             self.locked(session, step.key)
@@ -304,6 +308,7 @@ def sessions(
     promises: Promises | None = None,
     loop: Literal["simulated", "real"] = "simulated",
     each_alone: bool = False,
+    without: Collection[str] = (),
 ) -> type[unittest.TestCase]:
     """Build the test case for transactions that overlap.
 
@@ -384,4 +389,4 @@ def sessions(
         def test_commit_positions_rise(self, program: list[Step]) -> None:
             check(program, "durable order")
 
-    return Sessions
+    return finished(Sessions, without)

@@ -24,8 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sdkit.arguments import check_between
-from sdkit.errors import InvalidArgument
+from sdkit.arguments import check_between, check_one_of
 from sdkit.storage.damage import Cut
 from sdkit.storage.wal import RECORD_BYTES_LIMIT
 
@@ -64,9 +63,7 @@ class JournalConfig:
     reserve_bytes: int = 2**20
 
     def __post_init__(self) -> None:
-        if self.durability not in list(Durability):
-            modes = ", ".join(Durability)
-            raise InvalidArgument(f"durability is {self.durability!r}; it must be one of {modes}")
+        check_one_of("durability", self.durability, list(Durability))
         check_between("interval_s", self.interval_s, 0.0001, 3600)
         check_between("segment_bytes", self.segment_bytes, 4096, 2**34)
         check_between("record_bytes_max", self.record_bytes_max, 1, RECORD_BYTES_LIMIT)

@@ -49,15 +49,19 @@ class File(Protocol):
         ...
 
     def append(self, data: bytes) -> None:
-        """Write at the end, into the page cache. May leave a part behind when it raises."""
+        """Write at the end, into the page cache. May leave a part behind when it raises.
+
+        Raises:
+            InvalidArgument: it is not bytes; nothing is written.
+        """
         ...
 
     async def read_at(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes; fewer at the end of the file."""
+        """Up to ``length`` bytes; fewer at the end of the file. Neither number is below 0."""
         ...
 
     def preallocate(self, chunk: int) -> None:
-        """From now on keep up to ``chunk`` bytes of zeros behind what is in the file.
+        """From now on keep up to ``chunk`` bytes, 1 to 1 GiB, of zeros behind what is in the file.
 
         A sync that need not make a new length durable takes a quarter less time.
         The zeros are nowhere to be seen, until a crash: then they are the file's end.
@@ -65,7 +69,7 @@ class File(Protocol):
         ...
 
     async def truncate(self, size: int) -> None:
-        """Cut the file to ``size`` bytes. Unsynced, like an append."""
+        """Cut the file to ``size`` bytes, at most its size. Unsynced, like an append."""
         ...
 
     async def sync(self) -> None:
@@ -78,7 +82,10 @@ class File(Protocol):
 
 
 class Disk(Protocol):
-    """A directory of files."""
+    """A directory of files. A name is one part: text, without a slash or a NUL, and no dots alone.
+
+    Any other name is refused (InvalidArgument), whatever is asked with it.
+    """
 
     def directory(self, name: str) -> Disk:
         """The disk below: a directory of that name, made when first written to."""
@@ -120,6 +127,15 @@ class Disk(Protocol):
 class Claim(Protocol):
     """The ownership of a directory."""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it is owned: not released, and the process that claimed it lives on."""
+        ...
+
     def release(self) -> None:
         """Give it up."""
+        ...
+
+    def abandon(self) -> None:
+        """Give it up, with a warning: its owner was dropped and not closed."""
         ...

@@ -41,14 +41,21 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from sdkit.errors import Closed, DiskFailed, DiskUnavailable, SdkitError
+from sdkit.errors import (
+    Closed,
+    DiskFailed,
+    DiskUnavailable,
+    Indeterminate,
+    InternalError,
+    SdkitError,
+)
+from sdkit.storage.callbacks import call_back, event
 from sdkit.storage.config import Durability, JournalConfig
 from sdkit.storage.disk import File
 from sdkit.storage.meter import Meter
 from sdkit.storage.segments import Segments, disk_failed, disk_unavailable
-from sdkit.storage.waiting import Backlog, Waiters, done
+from sdkit.storage.waiting import Backlog, Waiters, own_copy
 from sdkit.storage.wal import END, MARK, SegmentHeader, encode_claim, encode_records
-from sdkit.trace import event
 
 UNSYNCED_BYTES_MAX: Final = 4 * 2**20  # in the modes that sync in the background
 PREALLOCATED_BYTES: Final = 2**18
@@ -102,8 +109,8 @@ class LogWriter:
         self._turns: list[asyncio.Future[None]] = []  # followers waiting for `synced` to move
         self._asleep: asyncio.Future[None] | None = None
         self._stopping = self._rotation_wanted = False
-        self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._run(), name="journal writer")
+        self.loop: Final = asyncio.get_running_loop()
+        self._task = self.loop.create_task(self._run(), name="journal writer")
 
     @property
     def durable(self) -> int:
@@ -126,15 +133,19 @@ class LogWriter:
     def wait(self, lsn: int) -> asyncio.Future[None]:
         """Done when ``lsn`` is as durable as the mode promises."""
         if lsn <= self.announced:
-            return done()
-        return self._waiting.add(lsn) if self.failure is None else done(self.failure)
+            return self._waiting.done()
+        return self._waiting.add(lsn) if self.failure is None else self._waiting.done(self.failure)
 
     def wait_for_sync(self, lsn: int) -> asyncio.Future[None]:
         """Done when ``lsn`` survives a power cut, whatever the mode; makes a sync happen."""
         if lsn <= self.synced:
-            return done()
+            return self._waiting.done()
         self._want_sync(lsn)
-        return self._waiting_for_sync.add(lsn) if self.failure is None else done(self.failure)
+        return (
+            self._waiting_for_sync.add(lsn)
+            if self.failure is None
+            else self._waiting.done(self.failure)
+        )
 
     def _want_sync(self, lsn: int) -> None:
         self._sync_wanted = max(self._sync_wanted, lsn)
@@ -142,7 +153,7 @@ class LogWriter:
 
     def next_turn(self) -> asyncio.Future[None]:
         """Done when `synced` has moved, or never will again."""
-        future = self._loop.create_future()
+        future = self.loop.create_future()
         if self.is_over:
             future.set_result(None)
         else:
@@ -158,17 +169,23 @@ class LogWriter:
         """Write and sync everything, mark the clean end, close the file.
 
         Raises:
-            DiskFailed: a sync failed, now or before; the file is closed all the same.
+            Indeterminate: a sync failed, or the task was cancelled, now or before; the file is
+                closed all the same.
         """
         self._stopping = True
         self._wake()
         try:
-            await self._task
+            # Waited for and not awaited: whose cancellation it was would be unknown.
+            await asyncio.wait([self._task])
         finally:
+            self._task.cancel()  # if it is not done, this call was cancelled
+            await asyncio.wait([self._task])
             await self._file.close()
             self._let_followers_look()
-        if isinstance(self.failure, DiskFailed):
-            raise self.failure
+        if not self._task.cancelled() and (bug := self._task.exception()) is not None:
+            raise bug
+        if isinstance(self.failure, Indeterminate):
+            raise own_copy(self.failure)
 
     async def _run(self) -> None:
         try:
@@ -184,8 +201,8 @@ class LogWriter:
                     await self._append_claim(MARK)
                 else:
                     await self._sleep()
-        except Exception as error:  # `stop` and all who wait hear of it
-            self._fail(disk_failed("writing the log", OSError(f"{type(error).__name__}: {error}")))
+        except BaseException as error:  # `stop` and all who wait hear of it
+            self._fail(_why_it_ended(error))
             if not isinstance(error, OSError):
                 raise
 
@@ -210,7 +227,7 @@ class LogWriter:
             await self._sync()
 
     async def _sleep(self) -> None:
-        self._asleep = self._loop.create_future()
+        self._asleep = self.loop.create_future()
         await self._asleep
 
     def _wake(self) -> None:
@@ -231,7 +248,7 @@ class LogWriter:
         self.written = last
         self.meter.add(last, len(data))
         if self._durability is not Durability.SYNC and self._sync_timer is None:
-            self._sync_timer = self._loop.call_later(self._interval_s, self._interval_is_over)
+            self._sync_timer = self.loop.call_later(self._interval_s, self._interval_is_over)
         if self._durability in (Durability.INTERVAL, Durability.OS):
             self._announce(last)
 
@@ -310,7 +327,7 @@ class LogWriter:
             event("journal.rotate_refused", reason=error.message)
             return  # the segment grows on
         except DiskFailed as error:
-            self._fail(error)
+            self._fail(own_copy(error))
             return
         await self._file.close()
         self._go_on_in(file, header)
@@ -353,7 +370,7 @@ class LogWriter:
         self.end = self.written
         self._sync_wanted = min(self._sync_wanted, self.end)
         event("journal.refused", first=first, reason=refusal.message)
-        self._on_lost(first, refusal)
+        call_back(self._on_lost, first, refusal)
         self._refuse(first, refusal)
 
     async def _cut_back(self, good: int) -> None:
@@ -368,10 +385,12 @@ class LogWriter:
         first = self.synced + 1
         self._backlog.clear()
         self._stop_timer()
-        event("journal.failed", first=first, reason=failure.message)
-        self._on_lost(first, failure)
-        self._refuse(first, failure)
-        self._let_followers_look()
+        try:
+            event("journal.failed", first=first, reason=failure.message)
+            call_back(self._on_lost, first, failure)
+        finally:
+            self._refuse(first, failure)
+            self._let_followers_look()
 
     def refusal(self) -> SdkitError:
         """Why nothing can be appended any more."""
@@ -384,8 +403,10 @@ class LogWriter:
     def _announce(self, lsn: int) -> None:
         if lsn > self.announced:
             self.announced = lsn
-            self._on_durable(lsn)
-            self._waiting.settle(lsn)
+            try:
+                call_back(self._on_durable, lsn)
+            finally:
+                self._waiting.settle(lsn)
 
     def _refuse(self, first: int, error: SdkitError) -> None:
         self._waiting.refuse(first, error)
@@ -396,3 +417,16 @@ class LogWriter:
         for future in turns:
             if not future.done():
                 future.set_result(None)
+
+
+def _why_it_ended(error: BaseException) -> SdkitError:
+    """What those who wait are told when the writing task ends by ``error``."""
+    if isinstance(error, OSError):
+        return disk_failed("writing the log", error)
+    rest = "What was not acknowledged may or may not survive; open the journal anew"
+    if isinstance(error, asyncio.CancelledError):
+        return Indeterminate(
+            f"the log's task was cancelled before the journal was closed, as the end of an event "
+            f"loop does. {rest}"
+        )
+    return InternalError(f"writing the log: {type(error).__name__}: {error}. {rest}")

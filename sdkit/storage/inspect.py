@@ -4,11 +4,14 @@ The recovery of a server answers one question, may I start? A person in front of
 a server that does not start has others: which files are there, which of them
 matter, where is the damage, and what would starting do? `inspect` reads what a
 recovery would read, and everything it would not (segments kept only for
-followers, replaced ones), and puts each into words.
+followers, replaced ones), and puts each into words. What a start would do is asked
+of the start's own code (`sdkit.storage.surveying.survey`), so that no directory can
+look whole here and be refused there.
 
     live       the state needs it
     older      only followers may want it; damage here stops nobody else
     replaced   later segments hold everything it held; the next open removes it
+    unjudged   so much is damaged that nobody can tell
 
 Notice that bytes behind the end of a segment's part are *left behind*, not
 damaged: a torn tail stays where it is for ever, since a later segment begins
@@ -22,11 +25,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from sdkit.arguments import check_between
 from sdkit.errors import CorruptData, SdkitError, UnsupportedFormat
 from sdkit.storage.damage import ForeignFile, UnexplainedDamage
 from sdkit.storage.disk import Disk
-from sdkit.storage.opening import Directory, is_unfinished, read_directory, read_log, read_segment
-from sdkit.storage.recovery import Decision, Recovery
+from sdkit.storage.recovery import Decision
+from sdkit.storage.surveying import Directory, Survey, is_unfinished, read_segment, survey
 from sdkit.storage.wal import (
     DATA,
     END,
@@ -40,6 +44,7 @@ from sdkit.storage.wal import (
     read_records,
 )
 
+SHOWN_MAX: Final = 1_000_000
 KINDS: Final = {DATA: "data", MARK: "mark", END: "end"}
 
 
@@ -49,7 +54,7 @@ class SegmentView:
 
     file: str
     bytes: int
-    state: str  # "live", "older", "replaced", "unreadable"
+    state: str  # "live", "older", "replaced", "unreadable", "unjudged"
     base: int | None = None
     born: int | None = None
     records: int = 0
@@ -116,47 +121,45 @@ async def inspect(
 
     Args:
         records_max: how many records to list: the first ones from ``from_lsn``
-            on, or without it the last ones.
+            on, or without it the last ones; 0 to a million.
+        content_bytes: how much of each record's content to show, 0 to a million.
+
+    Raises:
+        InvalidArgument: a number is none, or out of range.
     """
+    check_between("records_max", records_max, 0, SHOWN_MAX)
+    check_between("content_bytes", content_bytes, 0, SHOWN_MAX)
+    if from_lsn is not None:
+        check_between("from_lsn", from_lsn, 1, LSN_MAX)
     view = JournalView()
-    try:
-        directory = await read_directory(disk)
-    except SdkitError as error:
-        view.findings.append(finding_of(error))
-        return view
-    for name in filter(is_unfinished, directory.names):
-        view.findings.append(Finding("unfinished file", f"{name}: the next open removes it", name))
-    first = next((h for h in directory.headers.values() if isinstance(h, SegmentHeader)), None)
-    if directory.snapshot is not None:
-        view.snapshot_lsn, view.snapshot_bytes = directory.snapshot.lsn, directory.snapshot_bytes
-    owner = directory.snapshot or first
-    if owner is not None:
-        view.room, view.journal_id = owner.room, owner.journal_id.hex()
-    chain = await _decide(disk, directory, view)
-    await _look_at_segments(
-        disk, directory, view, chain, _Records(records_max, from_lsn, content_bytes)
-    )
+    found = await survey(disk, random=Random(0))
+    _look_at_decision(found, view)
+    directory = found.directory
+    if directory is not None:
+        _look_at_directory(directory, view)
+        records = _Records(records_max, from_lsn, content_bytes)
+        await _look_at_segments(disk, directory, found, view, records)
     return view
 
 
-async def _decide(disk: Disk, directory: Directory, view: JournalView) -> list[SegmentHeader]:
-    """Ask the recovery what it would do; the segments that it would read."""
-    if view.room is None:
-        return []
-    try:
-        recovery = await read_log(disk, directory, view.room, Random(0), Recovery, None)
-    except SdkitError as error:
-        view.findings.append(finding_of(error))
-        return []
-    try:
-        decision = recovery.decide()
-    except SdkitError as error:
-        view.findings.append(finding_of(error))
-        return recovery.chain
-    view.last_lsn, view.proven_lsn, view.clean = decision.last, decision.proven, decision.clean
-    if decision.cut is not None:
-        view.findings.append(torn_tail(decision))
-    return recovery.chain
+def _look_at_decision(found: Survey, view: JournalView) -> None:
+    """What opening would do, in words."""
+    if found.refusal is not None:
+        view.findings.append(finding_of(found.refusal))
+    decision = found.decision
+    if decision is not None:
+        view.last_lsn, view.proven_lsn, view.clean = decision.last, decision.proven, decision.clean
+        if decision.cut is not None:
+            view.findings.append(torn_tail(decision))
+
+
+def _look_at_directory(directory: Directory, view: JournalView) -> None:
+    for name in filter(is_unfinished, directory.names):
+        view.findings.append(Finding("unfinished file", f"{name}: the next open removes it", name))
+    if directory.snapshot is not None:
+        view.snapshot_lsn, view.snapshot_bytes = directory.snapshot.lsn, directory.snapshot_bytes
+    view.room, journal_id = directory.room, directory.journal_id
+    view.journal_id = None if journal_id is None else journal_id.hex()
 
 
 def torn_tail(decision: Decision) -> Finding:
@@ -221,24 +224,18 @@ class _Records:
 
 
 async def _look_at_segments(
-    disk: Disk,
-    directory: Directory,
-    view: JournalView,
-    chain: list[SegmentHeader],
-    records: _Records,
+    disk: Disk, directory: Directory, found: Survey, view: JournalView, records: _Records
 ) -> None:
-    live = {header.number for header in chain}
-    start = min(live, default=0)
     ends = _where_segments_end(directory)
     for number, header in sorted(directory.headers.items()):
         size = directory.sizes[number]
         if not isinstance(header, SegmentHeader):
             name = str(header.fields["file"])
             view.segments.append(SegmentView(name, size, "unreadable", note="header is damaged"))
-            if number < start:
+            if found.decision is not None:  # or else the refusal says it
                 view.findings.append(_older(header))
             continue
-        state = "live" if number in live else "older" if number < start else "replaced"
+        state = _state_of(header, found)
         segment = SegmentView(header.name, size, state, header.base, header.born)
         view.segments.append(segment)
         data = await read_segment(disk, header)
@@ -246,6 +243,17 @@ async def _look_at_segments(
         if error is not None and state == "older":
             view.findings.append(_older(error))
     view.records = list(records.kept)
+
+
+def _state_of(header: SegmentHeader, found: Survey) -> str:
+    live = {each.number for each in found.chain}
+    if not live:
+        return "unjudged"
+    if header.number in live:
+        return "live"
+    if found.decision is not None and header.number in found.decision.replaced:
+        return "replaced"
+    return "older" if header.number < min(live) else "replaced"
 
 
 def _where_segments_end(directory: Directory) -> dict[int, int]:

@@ -33,16 +33,21 @@ redo only, as in Redis and etcd: the state is in memory, nothing is undone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random as randoms
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from threading import get_ident
 from typing import Final
 
+from sdkit.arguments import check_between, check_function, shown
 from sdkit.errors import (
+    Closed,
     InvalidArgument,
     InvalidState,
     LimitExceeded,
     SdkitError,
 )
+from sdkit.forks import renew_in_child
 from sdkit.storage.config import JournalConfig, Recovered
 from sdkit.storage.disk import Claim, Disk
 from sdkit.storage.follower import Follower, FollowerAhead, Truncated
@@ -52,14 +57,21 @@ from sdkit.storage.recovery import Recovery
 from sdkit.storage.segments import Segments
 from sdkit.storage.snapshot import SnapshotHeader
 from sdkit.storage.snapshotting import SnapshotStore
-from sdkit.storage.wal import check_room
+from sdkit.storage.wal import LSN_MAX, check_room
 from sdkit.trace import event, span
 
 __all__ = ["Journal", "JournalConfig", "Recovered"]
 
+NO_THREAD: Final = 0  # `get_ident` is never that
+
 
 class Journal:
-    """An append-only log with snapshots. Made by `open`, ended by `close`."""
+    """An append-only log with snapshots. Made by `open`, ended by `close`.
+
+    It belongs to the event loop in which it was opened: from another loop, thread
+    or forked process each of its methods raises InvalidState. Dropped while it is
+    open, it warns, and its loop closes it.
+    """
 
     writer_type: type[LogWriter] = LogWriter
     recovery_type: type[Recovery] = Recovery
@@ -87,6 +99,9 @@ class Journal:
         self._snapshot_lsn = opened.snapshot_lsn
         self._snapshot_bytes = opened.snapshot_bytes
         self._log_bytes_before = decision.bytes
+        self._loop: Final = writer.loop
+        self._thread = get_ident()
+        renew_in_child(self, Journal._forget)
         self._closed = False
 
     @classmethod
@@ -110,17 +125,20 @@ class Journal:
             on_durable: called in the loop with an LSN each time `durable` has
                 moved, before those who wait for it wake. In mode "none"
                 `append` itself moves `durable`; the call comes a turn later.
+                What it raises, as what ``on_lost`` raises, goes to the event loop's
+                exception handler (`sdkit.storage.callbacks`), and the log goes on.
             on_lost: called with the first LSN of which, and of all behind it,
                 the append failed: with `DiskUnavailable` it did not happen,
                 the log goes on and gives these LSNs out again; with
-                `DiskFailed` it is indeterminate and the log takes no more
-                writes. In the modes other than "sync" such a record may have
-                been called durable before.
+                any `Indeterminate` (`DiskFailed`; the log's task was cancelled) nobody
+                knows, and the log takes no more writes. In the modes other than
+                "sync" such a record may have been called durable before.
             progress: called with bytes read and bytes to read.
             cut_unexplained: a person's decision to drop a damaged end that
                 does not look like a torn write (`UnexplainedDamage`).
 
         Raises:
+            InvalidArgument: an argument is of the wrong kind; nothing was opened.
             DirectoryInUse: it is open already, in this process or another.
             DirectoryUnusable: it cannot be made or written.
             CorruptData, UnsupportedFormat, ForeignFile: nothing was changed.
@@ -129,7 +147,13 @@ class Journal:
             DiskFailed: making it durable failed; open again.
         """
         check_room(room)
-        config = config or JournalConfig()
+        config = JournalConfig() if config is None else config
+        _check_parts(disk, config, random)
+        on_durable, on_lost = on_durable or _ignore, on_lost or _ignore_loss
+        check_function("on_durable", on_durable, asynchronous=False)
+        check_function("on_lost", on_lost, asynchronous=False)
+        if progress is not None:
+            check_function("progress", progress, asynchronous=False)
         claim = await disk.claim("journal")
         try:
             with span("journal.open", room=room):
@@ -151,8 +175,8 @@ class Journal:
             opened.file,
             config,
             synced=opened.decision.last,
-            on_durable=on_durable or _ignore,
-            on_lost=on_lost or _ignore_loss,
+            on_durable=on_durable,
+            on_lost=on_lost,
         )
         return cls(disk, config, opened, writer, claim)
 
@@ -168,12 +192,21 @@ class Journal:
         """Hand out the snapshot's chunks, then every later record; once.
 
         Args:
+            on_snapshot: without it the snapshot is checked, and only the records are handed out.
             progress: called with records handed out and records to hand out.
 
         Raises:
+            InvalidArgument: a function is none; nothing was read.
             InvalidState: it was replayed before.
+            Closed: after `close`.
             DiskUnavailable, CorruptData: a file can no longer be read.
+            Exception: what a function raised; the rest is not handed out.
         """
+        self._check_open()
+        check_function("on_record", on_record, asynchronous=False)
+        for name, function in (("on_snapshot", on_snapshot), ("progress", progress)):
+            if function is not None:
+                check_function(name, function, asynchronous=False)
         opened, self._opened = self._opened, None
         if opened is None:
             raise InvalidState("this journal was replayed before; open it anew to read it again")
@@ -185,9 +218,12 @@ class Journal:
         Close it (``aclose``) when it is left early.
 
         Raises:
+            InvalidArgument: it is no LSN.
             Truncated: the log no longer reaches back to it.
             FollowerAhead: it is more than one behind the end: data was lost here.
         """
+        self._check_loop()
+        check_between("from_lsn", from_lsn, 1, LSN_MAX)
         if from_lsn > self.end + 1:
             raise FollowerAhead(
                 f"a follower asks for record {from_lsn}; this log ends at {self.end}. It has "
@@ -202,12 +238,22 @@ class Journal:
     def append(self, record: bytes) -> int:
         """Give the record the next LSN and have it written soon. O(1).
 
+        Whatever is raised, the record is not in the log.
+
         Raises:
+            InvalidArgument: it is not bytes.
             LimitExceeded: it is larger than ``record_bytes_max``.
             Overloaded: too much waits to be written.
             DiskUnavailable: the journal failed earlier and takes no writes.
             Closed: after `close`.
+            InvalidState: called in another event loop, thread or process.
         """
+        if not isinstance(record, bytes):  # what can still be changed is no record
+            raise InvalidArgument(
+                f"record is {shown(record)}, of type {type(record).__name__}; it must be bytes"
+            )
+        if get_ident() != self._thread or not self._loop.is_running():  # `_check_loop`, inlined
+            raise self._elsewhere()
         if len(record) > self._config.record_bytes_max:
             raise LimitExceeded(
                 f"a record has {len(record)} bytes; the limit is {self._config.record_bytes_max}"
@@ -218,7 +264,14 @@ class Journal:
         """A future for this caller alone: done when ``lsn`` is as durable as the mode promises.
 
         Ask for it in the turn of the append. It fails with what ``on_lost`` was told.
+
+        Raises:
+            InvalidArgument: it is no LSN that was given out.
         """
+        if get_ident() != self._thread or not self._loop.is_running():  # `_check_loop`, inlined
+            raise self._elsewhere()
+        if type(lsn) is not int or lsn < 0:
+            raise InvalidArgument(f"lsn is {shown(lsn)}; it must be a whole number, 0 or more")
         if lsn > self._writer.end and self._writer.failure is None:
             raise InvalidArgument(f"lsn is {lsn}; the last one given out is {self._writer.end}")
         return self._writer.wait(lsn)
@@ -229,6 +282,7 @@ class Journal:
         Raises:
             DiskUnavailable: some of it did not happen. DiskFailed: some of it is indeterminate.
         """
+        self._check_loop()
         await self._writer.wait_for_sync(self._writer.end)
 
     @property
@@ -266,12 +320,22 @@ class Journal:
 
         Raises:
             InvalidState: another snapshot is under way.
-            InvalidArgument: ``lsn`` is older than the last snapshot, or not given out.
+            InvalidArgument: ``lsn`` is older than the last snapshot, or not given out; ``chunks``
+                cannot be iterated over by ``async for``, or gave something that is not bytes.
+            Closed: after `close`.
             DiskUnavailable: the disk refused; nothing has changed.
             DiskFailed: it may or may not be in place; the log is whole in either case.
+            Exception: what ``chunks`` raised; nothing has changed.
         """
+        self._check_open()
+        if not isinstance(chunks, AsyncIterable):
+            raise InvalidArgument(
+                f"chunks is {shown(chunks)}, of type {type(chunks).__name__}; it must be an "
+                "asynchronous iterable, as an `async def` with `yield` returns"
+            )
         if self._snapshotting.locked():
             raise InvalidState("a snapshot is being written; wait for it before the next")
+        check_between("lsn", lsn, 0, LSN_MAX)
         if not self._snapshot_lsn <= lsn <= self.end:
             raise InvalidArgument(
                 f"lsn is {lsn}; a snapshot can be taken of {self._snapshot_lsn} to {self.end}"
@@ -308,8 +372,13 @@ class Journal:
         Holders live in memory: take them again after `open`, before the next snapshot.
 
         Raises:
+            InvalidArgument: ``name`` is no text, or ``lsn`` no LSN.
             Truncated: ``lsn`` is gone already.
         """
+        self._check_loop()
+        if not isinstance(name, str):
+            raise InvalidArgument(f"name is {shown(name)}; a holder's name is text")
+        check_between("lsn", lsn, 1, LSN_MAX)
         if lsn < self.first:
             raise Truncated(
                 f"{name} asks to hold record {lsn}; the log begins at {self.first}",
@@ -320,6 +389,7 @@ class Journal:
 
     def release(self, name: str) -> None:
         """Let ``name``'s records go at the next snapshot; an unknown name is ignored."""
+        self._check_loop()
         self._holders.pop(name, None)
 
     @property
@@ -350,21 +420,108 @@ class Journal:
     async def close(self) -> None:
         """Stop cleanly: write and sync what waits, and an end record. Safe to call twice.
 
-        A disk too full for the end record is no failure: everything else is on
-        it; `ended` says so.
+        A snapshot under way is waited for. A disk too full for the end record is no
+        failure: everything else is on it; `ended` says so. Cancelled while it waits
+        for a snapshot, it has done nothing; later, everything is closed all the same.
 
         Raises:
-            DiskFailed: a sync failed, now or earlier; everything is closed all the same.
+            Indeterminate: a sync failed (DiskFailed), or the log's task was cancelled, now or
+                earlier; everything is closed all the same.
+            InvalidState: called in another event loop, thread or process. If its own loop is
+                closed, the directory is given up.
         """
         if self._closed:
             return
-        self._closed = True
-        try:
-            async with self._snapshotting:
-                await self._writer.stop()
-        finally:
+        if self._loop.is_closed() and self._thread != NO_THREAD:
+            self._closed = True
             self._claim.release()
-        event("journal.close", end=self._writer.end)
+            raise self._elsewhere()
+        self._check_loop()
+        async with self._snapshotting:
+            if not self._closed:
+                self._closed = True
+                try:
+                    await self._writer.stop()
+                finally:
+                    self._claim.release()
+                event("journal.close", end=self._writer.end)
+
+    def _check_open(self) -> None:
+        self._check_loop()
+        if self._closed:
+            raise Closed("the journal is closed")
+
+    def _check_loop(self) -> None:
+        # A thread has one running loop. `asyncio.get_running_loop` would ask the kernel for the
+        # process's number each time, which takes as long as an append.
+        if get_ident() != self._thread or not self._loop.is_running():
+            raise self._elsewhere()
+
+    def _forget(self) -> None:
+        """In a forked child: no thread of it may use this."""
+        self._thread = NO_THREAD
+
+    def _elsewhere(self) -> InvalidState:
+        if self._thread == NO_THREAD:
+            why = "was opened by the process that this one was forked from; open another one here"
+        elif self._loop.is_closed():
+            why = "was opened in an event loop that is closed; open it anew in this one"
+        else:
+            why = (
+                "belongs to the event loop in which it was opened; call it there "
+                "(asyncio.run_coroutine_threadsafe, loop.call_soon_threadsafe)"
+            )
+        return InvalidState(f"the journal of room {self._header.room} {why}")
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "failed" if self._writer.failure else "open"
+        room, first = self._header.room, self.first
+        return f"<Journal of room {room}, LSN {first} to {self.end}, {state}>"
+
+    def __del__(self) -> None:
+        # A killed machine's journal owns nothing, nor does a forked child's copy.
+        if getattr(self, "_closed", True) or not self._claim.is_held:
+            return
+        if self._loop.is_closed():
+            self._claim.abandon()
+        else:
+            self._loop.call_soon_threadsafe(_end_dropped, self._writer, self._claim)
+
+
+_ending: Final[set[asyncio.Task[None]]] = set()  # of dropped journals: a task needs an owner
+
+
+def _end_dropped(writer: LogWriter, claim: Claim) -> None:
+    """Close what a dropped journal was made of, in its loop."""
+
+    async def end() -> None:
+        try:
+            with contextlib.suppress(SdkitError):  # `on_lost` was told
+                await writer.stop()
+        finally:
+            claim.abandon()
+
+    task = asyncio.ensure_future(end())
+    _ending.add(task)
+    task.add_done_callback(_ending.discard)
+
+
+def _check_parts(disk: object, config: object, random: object) -> None:
+    """Refuse what a journal cannot be made of."""
+    if not callable(getattr(disk, "claim", None)):
+        raise InvalidArgument(
+            f"disk is {shown(disk)}, of type {type(disk).__name__}; it must be a Disk, as "
+            "LocalDisk('directory') is"
+        )
+    for name, value, kind in (
+        ("config", config, JournalConfig),
+        ("random", random, randoms.Random),
+    ):
+        if not isinstance(value, kind):
+            raise InvalidArgument(
+                f"{name} is {shown(value)}, of type {type(value).__name__}; it must be a "
+                f"{kind.__name__}"
+            )
 
 
 def _ignore(lsn: int) -> None:

@@ -5,11 +5,14 @@ Decisions
       slow disk never stops the event loop (`sdkit.storage.worker`).
     * `LocalFile.append` does not go through the worker: copying some kilobytes into
       the page cache takes microseconds, a hand-over takes fifty.
-    * A directory is synced through a handle of its own, open for as long as a
+    * A directory is used through a handle of its own, open for as long as a
       file in it is (`_Names`). A process that has run out of handles, as a
-      server with too many connections does, can still sync what it has.
+      server with too many connections does, can still sync what it has; and one
+      whose directory was renamed never touches what is there now under the old name.
     * A file that was unlinked from outside is still there for who has it open,
       and for nobody else: its sync fails, since nobody would find it again.
+    * A forked child has no open files: what it wrote to its parent's would be
+      lost, or worse. It may open its own.
     * On macOS ``fsync`` leaves the data in the drive's cache; `LocalFile.sync`
       asks for ``F_FULLFSYNC``.
     * A file may be kept longer than what is in it (`LocalFile.preallocate`), as etcd and
@@ -21,17 +24,29 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from sdkit.errors import DiskFailed, InvalidArgument
-from sdkit.host import DirectoryLock, directory_unusable
+from sdkit.arguments import check_between, shown
+from sdkit.errors import DiskFailed, InvalidArgument, InvalidState
+from sdkit.forks import renew_in_child
+from sdkit.ownership import (
+    DirectoryLock,
+    check_platform,
+    checked_path,
+    directory_unusable,
+    is_encodable,
+    make_directory,
+)
 from sdkit.storage.worker import Worker
+
+PREALLOCATED_BYTES_MAX: Final = 2**30
+OFFSET_MAX: Final = 2**62
 
 
 class LocalDisk:
@@ -42,10 +57,15 @@ class LocalDisk:
 
     Args:
         path: the directory; it is made when the first file in it is.
+
+    Raises:
+        InvalidArgument: it cannot be a path.
+        DirectoryUnusable: this platform (Windows) is none for real disks.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, worker: Worker | None = None) -> None:
-        self.path: Final = Path(path)
+        self.path: Final = checked_path("path", path)
+        check_platform(self.path)
         self._worker: Final = worker or Worker()
         self._names: Final = _Names(self.path)
 
@@ -56,12 +76,16 @@ class LocalDisk:
         flags = os.O_RDWR | os.O_CLOEXEC
         if create:
             flags |= os.O_CREAT | os.O_EXCL
+        opened: list[tuple[int, int]] = []
+        _checked(name)
         self._worker.files_open += 1  # before it is, or the thread would end in between
         try:
-            descriptor, size = await self._worker.run(self._names.open, _checked(name), flags)
+            await self._worker.run(lambda: opened.append(self._names.open(name, flags)))
         except BaseException:
-            self._worker.files_open -= 1
+            # Cancelled: the thread may open it all the same, and then closes it.
+            self._worker.close_dropped(lambda: self._names.close_all(opened))
             raise
+        descriptor, size = opened[0]
         close = partial(self._names.close, descriptor)
         return LocalFile(name, descriptor, size, self._worker, close)
 
@@ -69,20 +93,24 @@ class LocalDisk:
         await self._worker.run(self._names.replace, _checked(source), _checked(target))
 
     async def remove(self, name: str) -> None:
-        await self._worker.run(os.unlink, self.path / _checked(name))
+        await self._worker.run(self._names.remove, _checked(name))
 
     async def list(self) -> list[str]:
-        return await self._worker.run(_list, self.path)
+        return await self._worker.run(self._names.list)
 
     async def sync_directory(self) -> None:
         await self._worker.run(self._names.sync)
 
     async def claim(self, name: str) -> DirectoryLock:
+        lock_name = f"{_checked(name)}.lock"
         try:
-            await self._worker.run(_make_directory, self.path)
+            await self._worker.run(make_directory, self.path)
         except OSError as error:
             raise directory_unusable(self.path, error) from error
-        return DirectoryLock(self.path, f"{_checked(name)}.lock")
+        return DirectoryLock(self.path, lock_name)
+
+    def __repr__(self) -> str:
+        return f"LocalDisk({str(self.path)!r})"
 
 
 class _Names:
@@ -95,12 +123,12 @@ class _Names:
         self._path = path
         self._descriptor = -1
         self._users = 0
-        self._poison: OSError | None = None
+        self._poison = ""  # why; not the error, which would keep all this alive by its traceback
 
     def open(self, name: str, flags: int) -> tuple[int, int]:
         """A file's descriptor, and its size."""
         if flags & os.O_CREAT and not self._users:
-            _make_directory(self._path)
+            make_directory(self._path)
         self._hold()
         try:
             descriptor = os.open(name, flags, 0o644, dir_fd=self._descriptor)
@@ -112,6 +140,28 @@ class _Names:
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
         self._release()
+
+    def close_all(self, opened: list[tuple[int, int]]) -> None:
+        for descriptor, _ in opened:
+            self.close(descriptor)
+
+    def remove(self, name: str) -> None:
+        self._hold()
+        try:
+            os.unlink(name, dir_fd=self._descriptor)
+        finally:
+            self._release()
+
+    def list(self) -> list[str]:
+        try:
+            self._hold()
+        except FileNotFoundError:
+            return []
+        try:
+            with os.scandir(self._descriptor) as entries:
+                return sorted(entry.name for entry in entries if entry.is_file())
+        finally:
+            self._release()
 
     def replace(self, source: str, target: str) -> None:
         self._check_not_poisoned()
@@ -138,7 +188,7 @@ class _Names:
         try:
             os.fsync(self._descriptor)
         except OSError as error:
-            self._poison = error
+            self._poison = str(error)
             raise
 
     def _hold(self) -> None:
@@ -152,15 +202,18 @@ class _Names:
             os.close(self._descriptor)
 
     def _check_not_poisoned(self) -> None:
-        if self._poison is not None:
+        if self._poison:
             raise DiskFailed(
                 f"a sync of the directory {self._path} failed before ({self._poison}); "
                 "names in it may not survive a power cut: open it anew"
-            ) from self._poison
+            )
 
 
 class LocalFile:
-    """A file of `LocalDisk`. Closed with `close`; dropped unclosed, it leaks a descriptor."""
+    """A file of `LocalDisk`. Closed with `close`; dropped unclosed, it warns and is closed.
+
+    It is refused in a forked child (InvalidState), which opens its own.
+    """
 
     def __init__(
         self, name: str, descriptor: int, size: int, worker: Worker, close: Callable[[], None]
@@ -170,12 +223,16 @@ class LocalFile:
         self._descriptor: int | None = descriptor
         self._worker = worker
         self._close = close
-        self._poison: OSError | None = None
+        self._poison = ""
         self._chunk = 0
         self._allocated = size  # with the zeros behind
+        self._is_a_childs = False
+        renew_in_child(self, LocalFile._forget)
 
     def append(self, data: bytes) -> None:
         descriptor = self._writable()
+        if not isinstance(data, bytes):
+            raise InvalidArgument(f"data is of type {type(data).__name__}; it must be bytes")
         rest = memoryview(data)
         while rest:  # a full disk writes a part first and raises at the second call
             written = os.pwrite(descriptor, rest, self.size)
@@ -187,6 +244,8 @@ class LocalFile:
                 self._allocate(descriptor)
 
     def preallocate(self, chunk: int) -> None:
+        check_between("chunk", chunk, 1, PREALLOCATED_BYTES_MAX)
+        self._writable()
         self._chunk = chunk
 
     def _allocate(self, descriptor: int) -> None:
@@ -203,11 +262,14 @@ class LocalFile:
             self._allocated, self._chunk = self.size, 0
 
     async def read_at(self, offset: int, length: int) -> bytes:
+        check_between("offset", offset, 0, OFFSET_MAX)
+        check_between("length", length, 0, OFFSET_MAX)
         if self._allocated > self.size:
             length = min(length, self.size - offset)
         return await self._worker.run(_read_at, self._open(), offset, length)
 
     async def truncate(self, size: int) -> None:
+        check_between("size", size, 0, self.size)
         await self._worker.run(os.ftruncate, self._writable(), size)
         self.size = self._allocated = size
 
@@ -215,27 +277,50 @@ class LocalFile:
         try:
             await self._worker.run(_sync, self._writable())
         except OSError as error:
-            self._poison = error
+            self._poison = str(error)
             raise
 
     async def close(self) -> None:
         if self._descriptor is not None:
-            end = self.size if self._allocated > self.size and self._poison is None else None
+            end = self.size if self._allocated > self.size and not self._poison else None
             descriptor, self._descriptor = self._descriptor, None
             self._worker.files_open -= 1
             await self._worker.run(_close, descriptor, end, self._close)
 
+    def __repr__(self) -> str:
+        state = "closed" if self._descriptor is None else f"{self.size} bytes"
+        return f"<LocalFile {self.name!r}, {state}>"
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", None) is not None:
+            message = f"{self!r} was dropped and not closed"
+            self._descriptor = None
+            self._worker.close_dropped(self._close)
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+
+    def _forget(self) -> None:
+        """In a forked child: the file stays the parent's."""
+        descriptor, self._descriptor, self._is_a_childs = self._descriptor, None, True
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
     def _open(self) -> int:
+        if self._is_a_childs:
+            raise InvalidState(
+                f"{self.name} was opened by the process that this one was forked from; "
+                "open it here, from a directory that is this process's own"
+            )
         if self._descriptor is None:
-            raise ValueError(f"{self.name} is closed")
+            raise ValueError(f"{self.name} is closed")  # as Python's own files do
         return self._descriptor
 
     def _writable(self) -> int:
-        if self._poison is not None:
+        if self._poison:
             raise DiskFailed(
                 f"a sync of {self.name} failed before ({self._poison}); "
                 "a later one proves nothing, so the file takes no more writes"
-            ) from self._poison
+            )
         return self._open()
 
 
@@ -257,6 +342,8 @@ def _close(descriptor: int, end: int | None, close: Callable[[], None]) -> None:
 
 def _sync(descriptor: int) -> None:
     if sys.platform == "darwin":
+        import fcntl
+
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fdatasync(descriptor)  # the size is synced too, the time of change is not
@@ -264,29 +351,11 @@ def _sync(descriptor: int) -> None:
         raise FileNotFoundError(errno.ENOENT, "the file was removed while it was open")
 
 
-def _make_directory(path: Path) -> None:
-    missing = []
-    while not path.is_dir():
-        missing.append(path)
-        path = path.parent
-    for directory in reversed(missing):
-        parent = os.open(directory.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            directory.mkdir(exist_ok=True)
-            os.fsync(parent)  # a new directory is a name in its parent
-        finally:
-            os.close(parent)
-
-
-def _list(path: Path) -> list[str]:
-    try:
-        with os.scandir(path) as entries:
-            return sorted(entry.name for entry in entries if entry.is_file())
-    except FileNotFoundError:
-        return []
-
-
 def _checked(name: str) -> str:
-    if not name or name in (".", "..") or "/" in name or "\0" in name:
-        raise InvalidArgument(f"{name!r} is no file name: one part, without a slash")
+    if not isinstance(name, str):
+        raise InvalidArgument(
+            f"{shown(name)}, of type {type(name).__name__}, is no file name; it must be text"
+        )
+    if not name or name in (".", "..") or "/" in name or not is_encodable(name):
+        raise InvalidArgument(f"{shown(name)} is no file name: one part, without a slash or a NUL")
     return name

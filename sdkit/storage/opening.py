@@ -14,75 +14,35 @@ the middle of recovery as well:
                 is already without meaning; so are zeros at the end of the others.
     5. reserve  keep some room back, which step 3 may need on a full disk.
 
-`sdkit.storage.recovery` decides; this file reads for it and carries out what it says.
+`sdkit.storage.surveying` reads, `sdkit.storage.recovery` decides; this file carries out
+what they say.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from random import Random
-from typing import Final
 
-from sdkit.errors import CorruptData, SdkitError
+from sdkit.errors import CorruptData
 from sdkit.storage.config import Recovered
-from sdkit.storage.damage import ForeignFile
 from sdkit.storage.disk import Disk, File
 from sdkit.storage.recovery import Decision, Recovery
 from sdkit.storage.reserve import Reserve
-from sdkit.storage.segments import TEMPORARY, Segment, Segments, disk_unavailable
-from sdkit.storage.snapshot import (
-    SNAPSHOT_NAME,
-    SNAPSHOT_TEMPORARY_NAME,
-    SnapshotHeader,
-    SnapshotReader,
+from sdkit.storage.segments import Segment, Segments
+from sdkit.storage.surveying import (
+    RECORDS_PER_TURN,
+    Directory,
+    Progress,
+    is_unfinished,
+    read_segment,
+    read_snapshot,
+    survey,
 )
-from sdkit.storage.wal import (
-    SEGMENT_HEADER_BYTES_MAX,
-    Batch,
-    SegmentHeader,
-    end_of_content,
-    read_records,
-    segment_number,
-)
+from sdkit.storage.wal import Batch, SegmentHeader, read_records
 from sdkit.trace import event
-
-READ_BYTES: Final = 2**20
-RECORDS_PER_TURN: Final = 2_048
-Progress = Callable[[int, int], None]
-
-
-@dataclass(slots=True)
-class Directory:
-    """What a journal's directory holds, before anything is believed."""
-
-    names: list[str]
-    headers: dict[int, SegmentHeader | CorruptData]
-    sizes: dict[int, int]
-    snapshot: SnapshotHeader | None
-    snapshot_bytes: int
-    ends: dict[int, int] = field(default_factory=dict)  # of the segments that were read
-
-    @property
-    def number_max(self) -> int:
-        """The highest segment number ever seen, unfinished ones included."""
-        return max((segment_number(name) or 0 for name in self.names), default=0)
-
-    @property
-    def journal_id(self) -> bytes | None:
-        """Of the snapshot, or else of the newest readable segment; None if there is neither."""
-        if self.snapshot is not None:
-            return self.snapshot.journal_id
-        for _, header in sorted(self.headers.items(), reverse=True):
-            if isinstance(header, SegmentHeader):
-                return header.journal_id
-        return None
-
-    @property
-    def snapshot_lsn(self) -> int:
-        return self.snapshot.lsn if self.snapshot else 0
 
 
 @dataclass(slots=True)
@@ -134,92 +94,24 @@ async def open_log(
     progress: Progress | None = None,
 ) -> Opened:
     """Recover the log in ``disk``; see `sdkit.storage.journal.Journal.open`."""
-    directory = await read_directory(disk)
-    recovery = await read_log(disk, directory, room, random, recovery_type, progress)
-    decision = recovery.decide(cut_unexplained=cut_unexplained)
+    found = await survey(
+        disk,
+        room=room,
+        random=random,
+        recovery_type=recovery_type,
+        cut_unexplained=cut_unexplained,
+        progress=progress,
+    )
+    if found.refusal is not None:
+        raise found.refusal
+    directory, decision = found.directory, found.decision
+    assert directory is not None
+    assert decision is not None
     _report(decision)
     reserve = Reserve(disk, reserve_bytes)
     opened = await carry_out(disk, directory, decision, segments_type, reserve)
     event("journal.opened", file=decision.header.name, last=decision.last, proven=decision.proven)
     return opened
-
-
-async def read_directory(disk: Disk) -> Directory:
-    """Names, headers, and the whole snapshot, checked.
-
-    Raises:
-        CorruptData, UnsupportedFormat: the snapshot is damaged, or a file is of a newer format.
-        DiskUnavailable: something cannot be read.
-    """
-    try:
-        names = await disk.list()
-    except OSError as error:
-        raise disk_unavailable("listing the journal's directory", error) from error
-    headers: dict[int, SegmentHeader | CorruptData] = {}
-    sizes: dict[int, int] = {}
-    for name in names:
-        number = segment_number(name)
-        if number is not None and not name.endswith(TEMPORARY):
-            headers[number], sizes[number] = await _read_header(disk, name)
-    snapshot, snapshot_bytes = None, 0
-    if SNAPSHOT_NAME in names:
-        snapshot, snapshot_bytes = await check_snapshot(disk)
-    return Directory(names, headers, sizes, snapshot, snapshot_bytes)
-
-
-async def check_snapshot(disk: Disk) -> tuple[SnapshotHeader, int]:
-    """Read every byte of the snapshot; its header and size."""
-    reader, size = SnapshotReader(), 0
-    async with contextlib.aclosing(read_pieces(disk, SNAPSHOT_NAME)) as pieces:
-        async for piece in pieces:
-            reader.feed(piece)
-            size += len(piece)
-    return reader.finish(), size
-
-
-async def _read_header(disk: Disk, name: str) -> tuple[SegmentHeader | CorruptData, int]:
-    async with _reading(disk, name) as file:
-        data = await file.read_at(0, SEGMENT_HEADER_BYTES_MAX)
-        try:
-            return SegmentHeader.from_bytes(data, name), file.size
-        except CorruptData as error:
-            return error, file.size
-
-
-async def read_log(
-    disk: Disk,
-    directory: Directory,
-    room: str,
-    random: Random,
-    recovery_type: type[Recovery],
-    progress: Progress | None,
-) -> Recovery:
-    """Feed a recovery with every segment that it asks for."""
-    snapshot = directory.snapshot
-    if snapshot is not None and snapshot.room != room:
-        raise ForeignFile(
-            f"the snapshot belongs to room {snapshot.room}, not to {room}: this is another "
-            "room's directory",
-            file=SNAPSHOT_NAME,
-        )
-    recovery = recovery_type(
-        directory.headers,
-        snapshot_lsn=directory.snapshot_lsn,
-        room=room,
-        journal_id=directory.journal_id or random.randbytes(8),
-        number_max=directory.number_max,
-    )
-    total = sum(directory.sizes[header.number] for header in recovery.chain)
-    done = 0
-    for header in recovery.chain:
-        data = await read_segment(disk, header)
-        directory.ends[header.number] = max(header.size, end_of_content(data))
-        while not recovery.feed(header, data, count=RECORDS_PER_TURN):
-            if progress is not None:
-                progress(min(total, done + recovery.offset), total)
-            await asyncio.sleep(0)
-        done += len(data)
-    return recovery
 
 
 async def carry_out(
@@ -244,13 +136,17 @@ async def carry_out(
     await segments.settle_names()
     await _remove(disk, filter(is_unfinished, directory.names))
     file = await segments.begin(decision)
-    replaced = [directory.headers[number] for number in decision.replaced]
-    await _remove(disk, [h.name for h in replaced if isinstance(h, SegmentHeader)])
-    for segment in segments.kept[:-1]:
-        end = directory.ends.get(segment.header.number, segment.size)
-        if end < segment.size:
-            await _cut_zeros(disk, segment, end)
-    await reserve.fill()
+    try:
+        replaced = [directory.headers[number] for number in decision.replaced]
+        await _remove(disk, [h.name for h in replaced if isinstance(h, SegmentHeader)])
+        for segment in segments.kept[:-1]:
+            end = directory.ends.get(segment.header.number, segment.size)
+            if end < segment.size:
+                await _cut_zeros(disk, segment, end)
+        await reserve.fill()
+    except BaseException:  # it was cancelled: what is durable may stay
+        await file.close()
+        raise
     return Opened(segments, file, decision, directory.snapshot_lsn, directory.snapshot_bytes)
 
 
@@ -273,13 +169,6 @@ async def _remove(disk: Disk, names: Iterable[str]) -> None:
     for name in names:
         with contextlib.suppress(OSError):  # it is without meaning, there or not
             await disk.remove(name)
-
-
-def is_unfinished(name: str) -> bool:
-    """A file that a crash left before it got its name."""
-    return name == SNAPSHOT_TEMPORARY_NAME or (
-        name.endswith(TEMPORARY) and segment_number(name) is not None
-    )
 
 
 def _report(decision: Decision) -> None:
@@ -330,43 +219,3 @@ async def replay_log(
             if progress is not None:
                 progress(max(0, lsn - first), last + 1 - first)
             await asyncio.sleep(0)
-
-
-async def read_segment(disk: Disk, header: SegmentHeader) -> bytes:
-    """All bytes of a segment."""
-    async with _reading(disk, header.name) as file:
-        return await file.read_at(0, file.size)
-
-
-async def read_pieces(disk: Disk, name: str) -> AsyncGenerator[bytes, None]:
-    """A file from its beginning, in pieces."""
-    async with _reading(disk, name) as file:
-        offset = 0
-        while piece := await file.read_at(offset, READ_BYTES):
-            yield piece
-            offset += len(piece)
-
-
-async def read_snapshot(disk: Disk) -> AsyncGenerator[bytes, None]:
-    """The chunks of the snapshot, each checked."""
-    reader = SnapshotReader()
-    async with contextlib.aclosing(read_pieces(disk, SNAPSHOT_NAME)) as pieces:
-        async for piece in pieces:
-            for chunk in reader.feed(piece):
-                yield chunk
-    reader.finish()
-
-
-@contextlib.asynccontextmanager
-async def _reading(disk: Disk, name: str) -> AsyncIterator[File]:
-    """The file, open; an error of the disk says which file could not be read."""
-    try:
-        file = await disk.open(name)
-        try:
-            yield file
-        finally:
-            await file.close()
-    except OSError as error:
-        if isinstance(error, SdkitError):
-            raise
-        raise disk_unavailable(f"reading {name}", error) from error

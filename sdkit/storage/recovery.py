@@ -62,6 +62,7 @@ from sdkit.storage.wal import (
     DATA,
     END,
     LSN_MAX,
+    NUMBER_MAX,
     Batch,
     Found,
     SegmentHeader,
@@ -71,6 +72,7 @@ from sdkit.storage.wal import (
     read_records,
     record_size,
     scan,
+    segment_name,
 )
 
 
@@ -206,6 +208,12 @@ class Recovery:
             raise corruption(damage or self._early_end(), self._proof)
         if damage is not None and not damage.torn and not cut_unexplained:
             raise unexplained(damage, self._proof)
+        if self._number_max >= NUMBER_MAX:
+            raise CorruptData(
+                f"{segment_name(self._number_max)} has the highest number that there is, and a new "
+                "segment needs a higher one; no journal has come so far: move that file away",
+                file=segment_name(self._number_max),
+            )
         base, born = self._bounds_of_new()
         header = SegmentHeader(self._room, self._journal_id, self._number_max + 1, base, born)
         return Decision(
@@ -328,7 +336,7 @@ class Recovery:
     # What comes out.
 
     def _unreadable(self, headers: Mapping[int, SegmentHeader | CorruptData]) -> list[str]:
-        start = self.chain[0].number if self.chain else 0
+        start = self.chain[0].number if self.chain else -1  # then all of them are needed
         damaged = []
         for number, error in sorted(headers.items()):
             if isinstance(error, SegmentHeader):

@@ -109,6 +109,9 @@ class Segments:
             else:
                 await file.close()
             raise refusal from error
+        except BaseException:
+            await file.close()
+            raise
         self.kept.append(Segment(header, file.size))
         return file
 

@@ -29,7 +29,8 @@ from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
 
-from sdkit.errors import CorruptData, LimitExceeded
+from sdkit.arguments import shown
+from sdkit.errors import CorruptData, InvalidArgument, LimitExceeded
 from sdkit.storage.wal import FORMAT, check_header
 
 SNAPSHOT_NAME: Final = "snapshot"
@@ -76,8 +77,14 @@ class SnapshotWriter:
         """The bytes for one chunk; none for an empty one, which would look like the end.
 
         Raises:
+            InvalidArgument: it is not bytes.
             LimitExceeded: it is larger than `CHUNK_BYTES_MAX`.
         """
+        if not isinstance(content, bytes):
+            raise InvalidArgument(
+                f"a snapshot chunk is {shown(content)}, of type {type(content).__name__}; it must "
+                "be bytes"
+            )
         if not content:
             return b""
         if len(content) > CHUNK_BYTES_MAX:
@@ -152,9 +159,9 @@ class SnapshotReader:
         return self.header
 
     def _read_header(self, data: bytes) -> int:
-        checked = check_header(data, self._name, _MAGIC, "snapshot")
+        checked = check_header(data, self._name, _MAGIC, "snapshot", _HEADER.size)
         _, _, size, room, journal_id, lsn, _ = _HEADER.unpack_from(checked)
-        self.header = SnapshotHeader(room.rstrip(b"\0").decode("ascii"), journal_id, lsn)
+        self.header = SnapshotHeader(room.rstrip(b"\0").decode("ascii", "replace"), journal_id, lsn)
         self._crc = int.from_bytes(checked[-4:], "little")
         return int(size)
 

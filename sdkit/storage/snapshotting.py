@@ -14,7 +14,8 @@ Things to notice
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+import contextlib
+from collections.abc import AsyncIterable, Iterator
 from typing import Final
 
 from sdkit.errors import DiskUnavailable, SdkitError
@@ -49,18 +50,18 @@ class SnapshotStore:
         """
         file: File | None = None
         try:
-            if SNAPSHOT_TEMPORARY_NAME in await self._disk.list():
-                await self._disk.remove(SNAPSHOT_TEMPORARY_NAME)
-            file = await self._disk.open(SNAPSHOT_TEMPORARY_NAME, create=True)
+            with _writing():
+                if SNAPSHOT_TEMPORARY_NAME in await self._disk.list():
+                    await self._disk.remove(SNAPSHOT_TEMPORARY_NAME)
+                file = await self._disk.open(SNAPSHOT_TEMPORARY_NAME, create=True)
             await self._write_chunks(file, SnapshotWriter(header), chunks)
             size = file.size
-            await self._sync(file)
-            await file.close()
-        except BaseException as error:
+            with _writing():
+                await self._sync(file)
+                await file.close()
+        except BaseException:
             if file is not None:
                 await self._segments.discard(SNAPSHOT_TEMPORARY_NAME, file)
-            if isinstance(error, OSError) and not isinstance(error, SdkitError):
-                raise disk_unavailable("writing a snapshot", error) from error
             raise
         await self._publish()
         return size
@@ -68,16 +69,19 @@ class SnapshotStore:
     async def _write_chunks(
         self, file: File, writer: SnapshotWriter, chunks: AsyncIterable[bytes]
     ) -> None:
-        await self._append(file, writer.header)
+        with _writing():
+            await self._append(file, writer.header)
         unsynced = 0
-        async for chunk in chunks:
+        async for chunk in chunks:  # what it raises is not the disk's
             data = writer.chunk(chunk)
-            await self._append(file, data)
             unsynced += len(data)
-            if unsynced >= SYNC_BYTES:
-                unsynced = 0
-                await self._sync(file)
-        await self._append(file, writer.end())
+            with _writing():
+                await self._append(file, data)
+                if unsynced >= SYNC_BYTES:
+                    unsynced = 0
+                    await self._sync(file)
+        with _writing():
+            await self._append(file, writer.end())
 
     async def _append(self, file: File, data: bytes) -> None:
         good = file.size
@@ -105,3 +109,14 @@ class SnapshotStore:
             if isinstance(refusal, DiskUnavailable):
                 await self._segments.discard(SNAPSHOT_TEMPORARY_NAME, None)
             raise refusal from error
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """An error of the disk says what it was doing."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, SdkitError):
+            raise
+        raise disk_unavailable("writing a snapshot", error) from error

@@ -73,15 +73,25 @@ class Backlog:
 
 
 class Waiters:
-    """Futures, each with its LSN."""
+    """Futures, each with its LSN. Made in the event loop that they are for."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
     def add(self, lsn: int) -> asyncio.Future[None]:
         """A future that `settle` or `refuse` will end."""
-        future = asyncio.get_running_loop().create_future()
+        future = self._loop.create_future()
         self._waiting.append((lsn, future))
+        return future
+
+    def done(self, error: SdkitError | None = None) -> asyncio.Future[None]:
+        """A future that need not be waited for."""
+        future = self._loop.create_future()
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(own_copy(error))
         return future
 
     def settle(self, lsn: int) -> None:
@@ -101,16 +111,6 @@ class Waiters:
                 self._waiting.append(each)
             elif not each[1].done():
                 each[1].set_exception(own_copy(error))
-
-
-def done(error: SdkitError | None = None) -> asyncio.Future[None]:
-    """A future that need not be waited for."""
-    future = asyncio.get_running_loop().create_future()
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(own_copy(error))
-    return future
 
 
 def own_copy(error: SdkitError) -> SdkitError:

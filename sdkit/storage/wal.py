@@ -44,6 +44,7 @@ This file does no I/O: bytes in, values out.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,12 +52,15 @@ from enum import Enum
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from sdkit.arguments import shown
 from sdkit.errors import CorruptData, InvalidArgument, UnsupportedFormat
 
 FORMAT: Final = 1
 SECTOR: Final = 512  # bytes that a disk writes all or none of
 ALIGNMENT: Final = 8
 LSN_MAX: Final = 2**63 - 1
+NUMBER_MAX: Final = 10**18 - 1  # of a segment
+_NAME: Final = re.compile(r"([0-9]{12}|[1-9][0-9]{12,17})\.wal(?:\.tmp)?")  # one for each number
 
 DATA: Final = 1
 MARK: Final = 2
@@ -88,10 +92,7 @@ def segment_name(number: int) -> str:
 
 def segment_number(name: str) -> int | None:
     """The number in a segment's name, or in that of an unfinished one; None for other files."""
-    digits, dot, rest = name.partition(".")
-    if dot and rest in ("wal", "wal.tmp") and digits.isdecimal() and len(digits) >= 12:
-        return int(digits)
-    return None
+    return int(found[1]) if (found := _NAME.fullmatch(name)) else None
 
 
 def record_size(length: int) -> int:
@@ -101,9 +102,9 @@ def record_size(length: int) -> int:
 
 def check_room(room: str) -> None:
     """Refuse a name that does not fit into a file's header."""
-    if not (1 <= len(room) <= ROOM_BYTES_MAX and room.isascii() and room.isprintable()):
+    if not isinstance(room, str) or not re.fullmatch(f"[ -~]{{1,{ROOM_BYTES_MAX}}}", room):
         raise InvalidArgument(
-            f"room is {room!r}; it must be 1 to {ROOM_BYTES_MAX} printable ASCII characters"
+            f"room is {shown(room)}; it must be 1 to {ROOM_BYTES_MAX} printable ASCII characters"
         )
 
 
@@ -160,19 +161,18 @@ class SegmentHeader:
         """Decode the beginning of the file ``name``.
 
         Raises:
-            CorruptData: it is damaged.
-            UnsupportedFormat: it is whole, and of a newer format.
+            CorruptData, UnsupportedFormat: damaged; whole, and of a newer format.
         """
-        checked = check_header(data, name, _SEGMENT_MAGIC, "segment")
+        checked = check_header(data, name, _SEGMENT_MAGIC, "segment", _SEGMENT.size)
         _, _, size, room, journal_id, number, base, born, _ = _SEGMENT.unpack_from(checked)
-        header = cls(room.rstrip(b"\0").decode("ascii"), journal_id, number, base, born)
+        header = cls(room.rstrip(b"\0").decode("ascii", "replace"), journal_id, number, base, born)
         header.size = size
         if header.name != name:
             raise CorruptData(f"{name} says that it is {header.name}", file=name, offset=0)
         return header
 
 
-def check_header(data: bytes, name: str, magic: bytes, what: str) -> bytes:
+def check_header(data: bytes, name: str, magic: bytes, what: str, size_min: int) -> bytes:
     """The header at the beginning of ``data``, once it is known to be whole and readable.
 
     The layout behind magic, format and length may change with the format; the
@@ -201,6 +201,8 @@ def check_header(data: bytes, name: str, magic: bytes, what: str) -> bytes:
             file=name,
             format=format_number,
         )
+    if size < size_min:
+        raise CorruptData(f"the {what} header of {name} is too short", file=name, offset=0)
     return data[:size]
 
 

@@ -30,6 +30,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Final, TypeVar
 
+from sdkit.forks import renew_in_child
+
 T = TypeVar("T")
 Future = asyncio.Future[Any]
 Deliver = Callable[[], None]
@@ -41,6 +43,7 @@ class Worker:
     def __init__(self) -> None:
         self.files_open = 0
         self._thread: _Thread | None = None
+        renew_in_child(self, Worker._forget)
 
     async def run(self, function: Callable[..., T], /, *args: object) -> T:
         """Call ``function(*args)`` in the thread; it runs even if the caller is cancelled."""
@@ -52,7 +55,38 @@ class Worker:
             self._thread = _Thread(loop, self._idle)
         future: asyncio.Future[T] = loop.create_future()
         self._thread.call(future, partial(function, *args))
-        return await future
+        try:
+            return await future
+        finally:
+            del future  # or an error of it would hold itself, by its traceback and this frame
+
+    def close_dropped(self, close: Callable[[], None]) -> None:
+        """A file was dropped, not closed: have ``close`` called in the thread, which then may end.
+
+        May be called by any thread, as the collector does; nothing is waited for.
+        """
+        thread = self._thread
+        if thread is not None and not thread.loop.is_closed():
+            thread.loop.call_soon_threadsafe(self._close_soon, close)
+        else:
+            self._close_soon(close)
+
+    def _close_soon(self, close: Callable[[], None]) -> None:
+        self.files_open -= 1
+        thread = self._thread
+        if thread is None:
+            close()
+            return
+        thread.call(thread.loop.create_future(), close)
+        if thread.loop.is_closed():
+            thread.leave()
+            self._thread = None
+
+    def _forget(self) -> None:
+        """In a forked child, which has no other thread and no open files."""
+        if self._thread is not None:
+            self._thread.forget()
+        self._thread, self.files_open = None, 0
 
     def _idle(self, thread: _Thread) -> None:
         if thread is self._thread and self.files_open == 0:
@@ -91,6 +125,12 @@ class _Thread:
         self._jobs.put(None)
         self._close_pipe()
 
+    def forget(self) -> None:
+        """In a forked child: close the pipe, and leave the parent's event loop alone."""
+        for descriptor in self._pipe:
+            os.close(descriptor)
+        self._pipe = ()
+
     def leave(self) -> None:
         """The loop is closed: let the thread come to its end, and clean up itself."""
         self._left = True
@@ -106,20 +146,24 @@ class _Thread:
     def _work(self) -> None:
         """In the thread."""
         while (job := self._jobs.get()) is not None:
-            future, function = job
-            try:
-                deliver = partial(future.set_result, function())
-            except BaseException as error:
-                deliver = partial(future.set_exception, error)
-            loop = future.get_loop()
-            if self._pipe and loop is self.loop:
-                self._results.append((future, deliver))
-                os.write(self._pipe[1], b"\0")
-            else:
-                with contextlib.suppress(RuntimeError):  # it was closed
-                    loop.call_soon_threadsafe(self._finish, future, deliver)
+            self._do(*job)
+            del job  # the frame would keep it while it waits for the next
         if self._left:
             self._close_pipe()
+
+    def _do(self, future: Future, function: Callable[[], Any]) -> None:
+        try:
+            deliver = partial(future.set_result, function())
+        except BaseException as error:
+            deliver = partial(future.set_exception, error)
+        loop = future.get_loop()
+        if self._pipe and loop is self.loop:
+            self._results.append((future, deliver))
+            os.write(self._pipe[1], b"\0")
+        else:
+            with contextlib.suppress(RuntimeError):  # it was closed
+                loop.call_soon_threadsafe(self._finish, future, deliver)
+        del future, deliver  # an error's traceback keeps this frame
 
     def _deliver(self) -> None:
         """In the loop, when there is anything in the pipe."""

@@ -22,6 +22,7 @@ Read in this order
     scan          a range as of one instant, piece by piece
     transaction   states, write set, savepoints
     locks         one writer a key, readers of keys and ranges, and a queue for each
+    reorder       a circle of which nobody is a victim: the queues are put in another order
     deadlock      the cycle, found when it closes, and its victim
     lock_manager  who gets a lock, who waits for it, who gives way
     optimistic    serializable without waiting: dangerous structures, and who is aborted
@@ -33,17 +34,20 @@ Read in this order
     checkpoint    the whole state written out while commits go on, and read back
     config        the settings, and what happens at each bound
     engine        the shell around it: journal, timers, background work
-    handle        a transaction as its user holds it
+    home          the event loop that a store belongs to
+    statements    each call on a transaction: the answer, or the rest to await
+    handle        a transaction as its user holds it, and no more
     retry         again from the start, after a pause that nobody shares
     report        version chains, who waits for whom, gauges
     server        the engine on the network, one method per statement
-    client        the same interface at the other end of a socket
+    remote        a transaction at the other end of a socket
+    client        the same interface as the engine, over a connection
 
 It follows PostgreSQL where that can be seen from outside (snapshots, first
 updater wins, what a statement is) and differs where a page says so.
 """
 
-from sdkit.store.client import StoreClient, TransactionLost
+from sdkit.store.client import StoreClient
 from sdkit.store.config import StoreConfig
 from sdkit.store.deadlock import Deadlock
 from sdkit.store.engine import StoreEngine
@@ -51,6 +55,7 @@ from sdkit.store.interface import Isolation, Store, Transaction, TransactionInfo
 from sdkit.store.isolation import SerializationFailure
 from sdkit.store.limits import StoreFull
 from sdkit.store.locks import LockTimeout
+from sdkit.store.remote import TransactionLost
 from sdkit.store.server import StoreServer, StoreServerConfig
 from sdkit.store.transaction import IdleTimeout, ReadOnlyTransaction
 

@@ -88,10 +88,8 @@ class Accesses(Generic[Owner]):
 
         O(its owners + log n for each owner that has ranges).
         """
-        named = self._of_key.get(key, ())
-        if not self.ranges:
-            return named
-        return chain(named, (owner for owner, ranges in self.ranges.items() if key in ranges))
+        named = self.owners_by_name(key)
+        return chain(named, self.owners_by_range(key)) if self.ranges else named
 
     def owners_of(self, keys: Collection[bytes]) -> Iterable[tuple[bytes, Owner]]:
         """Who has accessed any of the ``keys``, and one of them that it has.
@@ -108,16 +106,22 @@ class Accesses(Generic[Owner]):
             if found is not None:
                 yield found, owner
 
-    def within(self, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, Owner]]:
-        """Who has accessed anything from ``start`` up to ``end``, and a key of it. O(all keys)."""
+    def owners_by_name(self, key: bytes) -> Iterable[Owner]:
+        """Who has accessed ``key`` by its name, in order of access. O(1)."""
+        return self._of_key.get(key, ())
+
+    def owners_by_range(self, key: bytes) -> Iterator[Owner]:
+        """Who has accessed ``key`` in a range. O(log n for each owner that has ranges)."""
+        return (owner for owner, ranges in self.ranges.items() if key in ranges)
+
+    def named_within(self, start: bytes, end: bytes | None) -> Iterator[bytes]:
+        """The keys from ``start`` up to ``end`` that have been accessed by name. O(all keys)."""
         # Keys in order would be found sooner and cost each commit two searches: a third more.
-        for key, owners in self._of_key.items():
-            if start <= key and (end is None or key < end):
-                for owner in owners:
-                    yield key, owner
-        for owner, ranges in self.ranges.items():
-            if ranges.overlaps(start, end):
-                yield start, owner
+        return (key for key in self._of_key if start <= key and (end is None or key < end))
+
+    def owners_overlapping(self, start: bytes, end: bytes | None) -> Iterator[Owner]:
+        """Who has accessed a range with a key from ``start`` up to ``end``."""
+        return (owner for owner, ranges in self.ranges.items() if ranges.overlaps(start, end))
 
     def keys(self, owner: Owner) -> list[bytes]:
         """The keys that ``owner`` has named, in order of access."""

@@ -46,16 +46,23 @@ class Admission:
     def check_lock(self, transaction: Transaction, key: bytes) -> None:
         """Refuse to lock, or write, what cannot be locked or written."""
         transaction.check_usable()
+        # The checks of `limits.check_key`, without the call while all is well. Types first,
+        # everywhere: a client sees them before anything is sent, and all else the server.
+        if key.__class__ is not bytes:
+            limits.check_key_type(key)
         if transaction.read_only:
             raise read_only_refusal(transaction.id, key)
-        # The checks of `limits.check_key`, without the call while all is well.
-        if key.__class__ is not bytes or not 0 < len(key) <= self._config.key_bytes_max:
+        if not 0 < len(key) <= self._config.key_bytes_max:
             limits.check_key(key, self._config)
 
     def check_put(self, transaction: Transaction, key: bytes, value: bytes) -> int:
         """Refuse a put that cannot be. Returns the memory that it would take, its lock aside."""
+        if value.__class__ is not bytes:
+            transaction.check_usable()
+            limits.check_key_type(key)
+            limits.check_value_type(key, value)
         self.check_lock(transaction, key)
-        if value.__class__ is not bytes or len(value) > self._config.value_bytes_max:
+        if len(value) > self._config.value_bytes_max:
             limits.check_value(key, value, self._config)
         used = self._versions.bytes + self.write_bytes + self._locks.bytes
         grown = transaction.growth(key, value)

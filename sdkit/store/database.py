@@ -150,7 +150,7 @@ class Database:
     ) -> Cursor:
         """Begin a scan; `close_scan` must follow, unless the transaction ends before."""
         transaction.check_usable()
-        limits.check_range(start, end, prefix, limit, self.config)
+        limits.check_range(start, end, prefix, reverse, limit, self.config)
         if prefix:
             start, end = within_prefix(start, end, prefix)
         at = self.read_position(transaction)
@@ -202,20 +202,34 @@ class Database:
         return True
 
     def begin_to_write(self, transaction: Transaction, key: bytes) -> None:
-        """Before a key is locked to write it: take the snapshot, and see that it is not too old."""
+        """Before a key is written: take the snapshot, and see that it is not too old."""
         if transaction.snapshot is None:
             self.read_position(transaction)
         self.check_first_updater(transaction, key)
 
-    def begin_to_wait(self, transaction: Transaction, kind: Kind, part: Range) -> None:
+    def begin_to_wait(
+        self, transaction: Transaction, kind: Kind, part: Range, *, to_read: bool = False
+    ) -> None:
         """Stand in the queue for a lock.
+
+        Args:
+            to_read: the value is wanted under the lock (`interface.Transaction.get_for_update`).
 
         Raises:
             SerializationFailure, Deadlock: as `take_exclusive` and `LockManager.begin_to_wait`.
         """
-        if kind is Kind.EXCLUSIVE:
+        if kind is Kind.EXCLUSIVE and not self.reads_after_wait(transaction, to_read=to_read):
             self.begin_to_write(transaction, part[0])
         self.locks.begin_to_wait(Request(transaction, kind, *part))
+
+    def reads_after_wait(self, transaction: Transaction, *, to_read: bool) -> bool:
+        """Does it take its snapshot when it has the lock, and not before?
+
+        Whoever has a snapshot already would lose to the one that it waits for. One
+        that has read nothing yet need not have any. A put that waited would write
+        over a value that its transaction has never seen, so it keeps to the rule.
+        """
+        return to_read and transaction.snapshot is None
 
     def check_first_updater(self, transaction: Transaction, key: bytes) -> None:
         """Abort a transaction that writes what has changed since its snapshot."""
@@ -233,7 +247,7 @@ class Database:
             raise transaction.refusal()
         transaction.state = State.ACTIVE
         if kind is Kind.EXCLUSIVE:
-            self.check_first_updater(transaction, part[0])
+            self.begin_to_write(transaction, part[0])
 
     def give_up(self, transaction: Transaction) -> None:
         """Stop waiting, and be as before the statement. If the lock has just come, it is kept."""
@@ -341,8 +355,9 @@ class Database:
             self._end(transaction, state)
 
     def rollback(self, transaction: Transaction) -> None:
-        """End it and leave nothing behind. Fine if it was aborted already."""
+        """End it and leave nothing behind. Fine if it was aborted already: then all is gone."""
         if transaction.state is State.ABORTED:
+            transaction.state, transaction.reason = State.ROLLED_BACK, None
             return
         if transaction.state is not State.ACTIVE:
             raise transaction.refusal()

@@ -12,16 +12,17 @@ through that one. So the search starts there, at that instant, and the graph
 need not be kept: the lock table answers whom each waits for.
 
 Two decisions
-    * A transaction waits for those who hold what it wants, and for those who
-      asked for it earlier. Of the latter only some are needed to find every
-      circle (`sdkit.store.locks.LockTable.waits_for` says which, and why): a
-      thousand who queue for one key would otherwise be half a million edges.
-      Where all locks are exclusive one edge is left, to the holder, and the
-      search is a walk.
+    * Only those count who *hold* what another wants. Who has merely asked for it
+      earlier can be passed (`sdkit.store.reorder`), and need not be aborted.
+      Where all locks are exclusive, each waits for one holder, and the search is
+      a walk.
     * The victim is the youngest of the cycle: it has the least to lose, and
       the oldest transaction of all is never a victim, so that somebody always
-      gets to its end. (InnoDB chooses the one that has changed the fewest
-      rows; PostgreSQL whoever notices, and it looks only after a second.)
+      gets to its end. The age counts from the first lock that a transaction asks
+      for. (From its beginning would be another order over a network, where the
+      beginning arrives together with the first statement. InnoDB chooses the one
+      that has changed the fewest rows; PostgreSQL whoever notices, and it looks
+      only after a second.)
 
 A transaction that is committing waits for nobody, so it is in no cycle and
 cannot be chosen.
@@ -39,10 +40,15 @@ from sdkit.errors import Aborted
 
 
 class Numbered(Protocol):
-    """Whoever can wait: younger ones have higher numbers."""
+    """Someone who can wait."""
 
     @property
     def id(self) -> int: ...
+
+    @property
+    def age(self) -> int:
+        """Higher for those whose first lock was asked for later."""
+        ...
 
 
 Waiter = TypeVar("Waiter", bound=Numbered)
@@ -82,7 +88,7 @@ def _way(start: Waiter, end: Waiter, came_from: dict[int, Waiter]) -> list[Waite
 
 def choose_victim(cycle: Sequence[Waiter]) -> Waiter:
     """The youngest."""
-    return max(cycle, key=lambda waiter: waiter.id)
+    return max(cycle, key=lambda waiter: waiter.age)
 
 
 def deadlock_error(victim: int, cycle: Sequence[tuple[int, bytes]]) -> Deadlock:

@@ -30,10 +30,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from asyncio import _get_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final, Self, TypeVar
+from typing import Final, ParamSpec, Self, TypeVar
+from weakref import WeakMethod
 
-from sdkit.errors import Closed, DiskUnavailable, Indeterminate, SdkitError
+from sdkit.errors import Closed, DiskUnavailable, Indeterminate, InvalidState, SdkitError
 from sdkit.host import Host, check_host
 from sdkit.storage.journal import Journal, JournalConfig
 from sdkit.store import interface
@@ -41,17 +43,20 @@ from sdkit.store.checkpoint import Checkpoint, Recovery
 from sdkit.store.config import StoreConfig, check_config
 from sdkit.store.database import IDLE_TICKS, Database
 from sdkit.store.handle import EngineTransaction
-from sdkit.store.interface import Isolation, TransactionInfo, VersionInfo
+from sdkit.store.home import Home
+from sdkit.store.interface import Isolation, Level, TransactionInfo, VersionInfo
 from sdkit.store.isolation import level_of
-from sdkit.store.limits import check_open
+from sdkit.store.limits import check_flag, check_open
 from sdkit.store.locks import Kind
 from sdkit.store.ranges import Range
 from sdkit.store.records import encode_commit
 from sdkit.store.report import describe_transaction, describe_versions, gauges
 from sdkit.store.retry import run_transaction
+from sdkit.store.statements import OpenTransaction
 from sdkit.store.transaction import State, Transaction
 from sdkit.trace import event, span
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 ROOM: Final = "store"
@@ -91,6 +96,7 @@ class StoreEngine:
         self.database: Final = database(self.config)
         self.failed: SdkitError | None = None  # why writes are refused from now on
         self.work_this_turn = 0  # by calls that did not have to wait
+        self.home: Final = Home("a StoreEngine")
         self._waiters: dict[int, asyncio.Future[None]] = {}
         self._open = False
         self._frozen = False
@@ -101,11 +107,21 @@ class StoreEngine:
         self._loop: asyncio.AbstractEventLoop
         self._journal: Journal
 
+    def __repr__(self) -> str:
+        database = self.database
+        life = "open" if self._open else "closed" if self.home.is_settled else "not open yet"
+        return (
+            f"<StoreEngine on {self.host.name!r}, {life}, at position {database.visible}, "
+            f"{len(database.transactions)} transactions>"
+        )
+
     # Life
 
     async def __aenter__(self) -> Self:
-        assert not self._open, "an engine is entered once"
-        self._loop = asyncio.get_running_loop()
+        if self.home.is_settled:
+            raise InvalidState("a StoreEngine is entered once; make another one")
+        self.home.settle()
+        self._loop = self.home.loop
         with span("store.recover"):
             await self._recover()
         self._open = True
@@ -122,8 +138,8 @@ class StoreEngine:
                 record_bytes_max=self.config.transaction_bytes_max,
             ),
             random=self.host.random,
-            on_durable=self._on_durable,
-            on_lost=self._on_lost,
+            on_durable=_weakly(self._on_durable),  # the journal is ours, and not we its
+            on_lost=_weakly(self._on_lost),
             progress=_progress("bytes read"),
         )
         recovery = Recovery()
@@ -171,6 +187,7 @@ class StoreEngine:
         """Abort what is open, finish what is committing, and let go of the disk. Safe to repeat."""
         if not self._open:
             return
+        self.home.check()
         self._open = False
         closed = Closed("the store is shutting down; nothing of the transaction happened")
         for transaction in list(self.database.transactions.values()):
@@ -196,11 +213,19 @@ class StoreEngine:
     # Transactions
 
     def begin(
-        self, *, isolation: Isolation = Isolation.REPEATABLE_READ, read_only: bool = False
+        self, *, isolation: Level = Isolation.REPEATABLE_READ, read_only: bool = False
     ) -> EngineTransaction:
         """See `sdkit.store.interface.Store.begin`."""
+        return EngineTransaction(self.open_transaction(isolation, read_only))
+
+    def open_transaction(self, isolation: Level, read_only: bool) -> OpenTransaction:
+        """The same, for who looks after its end: a server."""
         check_open(self._open)
-        transaction = EngineTransaction(self, level_of(isolation), read_only)
+        if _get_running_loop() is not self._loop:  # and not `check`: a tenth of a begin
+            self.home.check()
+        level = level_of(isolation)
+        check_flag("read_only", read_only)
+        transaction = OpenTransaction(self, level, read_only)
         self.database.enter(transaction)
         transaction.began_s = self._loop.time()
         if self._idle_timer is None:
@@ -211,7 +236,7 @@ class StoreEngine:
         self,
         function: Callable[[interface.Transaction], Awaitable[T]],
         *,
-        isolation: Isolation = Isolation.REPEATABLE_READ,
+        isolation: Level = Isolation.REPEATABLE_READ,
         read_only: bool = False,
         attempts: int = 10,
     ) -> T:
@@ -232,6 +257,7 @@ class StoreEngine:
     async def transactions(self) -> list[TransactionInfo]:
         """See `sdkit.store.interface.Store.transactions`."""
         check_open(self._open)
+        self.home.check()
         now_s = self._loop.time()
         return [
             describe_transaction(self.database, transaction, now_s)
@@ -249,6 +275,7 @@ class StoreEngine:
     async def sync(self) -> None:
         """Return when every commit so far survives a power cut, in every mode."""
         check_open(self._open)
+        self.home.check()
         await self._journal.sync()
 
     @property
@@ -257,6 +284,17 @@ class StoreEngine:
         return self._journal
 
     # Called by the transactions
+
+    def dropped(self, transaction: OpenTransaction) -> None:
+        """Its user has dropped it. This may come at any moment, from any thread."""
+        error = InvalidState(f"transaction {transaction.id} was dropped while it was open")
+        self.home.call_soon(self.abandon, transaction, error)
+
+    def abandon(self, transaction: Transaction, error: SdkitError) -> None:
+        """Abort it, if it has not ended meanwhile, and wake who waited for it."""
+        if transaction.state in (State.ACTIVE, State.WAITING):
+            self.database.abort(transaction, error)
+        self.settle()
 
     async def wait_for_lock(self, transaction: Transaction, kind: Kind, part: Range) -> None:
         """Return when the lock that ``transaction`` waits for has been given to it.
@@ -389,6 +427,17 @@ class StoreEngine:
     def _next_snapshot_bytes(self) -> int:
         """Due when the log has grown by as much as the snapshot is large, and by the minimum."""
         return max(self.config.snapshot_log_bytes, self._journal.snapshot_bytes)
+
+
+def _weakly(method: Callable[P, None]) -> Callable[P, None]:
+    """A call of ``method`` that does not keep its object: else the two would keep each other."""
+    reference = WeakMethod(method)
+
+    def call(*given: P.args, **by: P.kwargs) -> None:
+        if (there := reference()) is not None:
+            there(*given, **by)
+
+    return call
 
 
 def _progress(of: str) -> Callable[[int, int], None]:

@@ -39,7 +39,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -51,6 +51,12 @@ class Isolation(StrEnum):
     READ_COMMITTED = "read committed"
     REPEATABLE_READ = "repeatable read"
     SERIALIZABLE = "serializable"
+
+
+Level: TypeAlias = (
+    Isolation | Literal["read uncommitted", "read committed", "repeatable read", "serializable"]
+)
+"""A level as an argument: `Isolation`, or its text."""
 
 
 @dataclass(slots=True)
@@ -204,7 +210,7 @@ class Store(Protocol):
     """An ordered map of bytes to bytes with transactions."""
 
     def begin(
-        self, *, isolation: Isolation = Isolation.REPEATABLE_READ, read_only: bool = False
+        self, *, isolation: Level = Isolation.REPEATABLE_READ, read_only: bool = False
     ) -> Transaction:
         """A new transaction. Nothing waits and nothing is read before its first statement.
 
@@ -219,7 +225,7 @@ class Store(Protocol):
         self,
         function: Callable[[Transaction], Awaitable[T]],
         *,
-        isolation: Isolation = Isolation.REPEATABLE_READ,
+        isolation: Level = Isolation.REPEATABLE_READ,
         read_only: bool = False,
         attempts: int = 10,
     ) -> T:

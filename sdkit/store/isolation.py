@@ -66,6 +66,7 @@ from enum import Enum
 from functools import cache
 from typing import Final
 
+from sdkit.arguments import shown
 from sdkit.errors import Aborted, InvalidArgument
 from sdkit.store.config import Serializable
 from sdkit.store.interface import Isolation
@@ -191,6 +192,5 @@ def level_of(name: str) -> Isolation:
     try:
         return Isolation(name)
     except ValueError:
-        raise InvalidArgument(
-            f"isolation is {name!r}; it must be one of {', '.join(map(repr, map(str, Isolation)))}"
-        ) from None
+        levels = ", ".join(map(repr, map(str, Isolation)))
+        raise InvalidArgument(f"isolation is {shown(name)}; it must be one of {levels}") from None

@@ -23,10 +23,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from sdkit.arguments import shown
 from sdkit.errors import Closed, InvalidArgument, LimitExceeded, Overloaded, Unavailable
 from sdkit.store.config import StoreConfig
 
 WRITE_OVERHEAD_BYTES: Final = 260  # what becomes of a write: a key and a version of it
+LIMIT_MAX: Final = 2**63 - 1  # rows of a scan: what fits into a message
 LOCK_OVERHEAD_BYTES: Final = 120  # what a lock costs besides its key's bytes
 
 
@@ -47,6 +49,16 @@ def check_open(is_open: bool) -> None:
             "the store is not open: write `async with StoreEngine(host) as store`, and use it in "
             "that block; nothing was begun"
         )
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        InvalidArgument: naming it and its value.
+    """
+    if value is not True and value is not False:
+        raise InvalidArgument(f"{name} is {shown(value)}; it must be True or False")
 
 
 def check_key_type(key: object) -> None:
@@ -121,7 +133,12 @@ def check_value(key: bytes, value: object, config: StoreConfig) -> None:
 
 
 def check_range(
-    start: object, end: object, prefix: object, limit: object, config: StoreConfig | None = None
+    start: object,
+    end: object,
+    prefix: object,
+    reverse: object,
+    limit: object,
+    config: StoreConfig | None = None,
 ) -> None:
     """Refuse what is not a range. A client, which does not know the ``config``, asks for less.
 
@@ -130,13 +147,17 @@ def check_range(
         LimitExceeded: a bound that is longer than any key. (One byte more is fine, as
             in "behind the longest key".)
     """
-    for name, bound, may_be_none in (
-        ("start", start, False),
-        ("end", end, True),
-        ("prefix", prefix, True),
-    ):
-        if not isinstance(bound, bytes) and not (may_be_none and bound is None):
+    bounds = (("start", start), ("end", end), ("prefix", prefix))
+    for name, bound in bounds:
+        if not isinstance(bound, bytes) and (bound is not None or name == "start"):
             raise InvalidArgument(f"{name} is {type(bound).__name__}; bounds of a scan are bytes")
+    check_flag("reverse", reverse)
+    is_count = isinstance(limit, int) and not isinstance(limit, bool) and 0 <= limit <= LIMIT_MAX
+    if limit is not None and not is_count:
+        raise InvalidArgument(
+            f"limit is {shown(limit)}; it must be a number of rows, or None for all"
+        )
+    for name, bound in bounds:
         if config and isinstance(bound, bytes) and len(bound) > config.key_bytes_max + 1:
             raise LimitExceeded(
                 f"{name} has {len(bound)} bytes; no key has more than {config.key_bytes_max} "
@@ -144,8 +165,6 @@ def check_range(
                 bytes=len(bound),
                 limit=config.key_bytes_max,
             )
-    if limit is not None and (not isinstance(limit, int) or limit < 0):
-        raise InvalidArgument(f"limit is {limit!r}; it must be a number of rows, or None for all")
 
 
 def check_transaction_bytes(number: int, grown_to: int, config: StoreConfig) -> None:

@@ -4,8 +4,10 @@
 in: they are ACTIVE or WAITING, have limits, and can be aborted.
 
     take_...           the lock is held, unless somebody is in the way
-    begin_to_wait      stand in the queue: the moment at which a deadlock can
-                       close, so it is looked for here and nowhere else
+    begin_to_wait      stand in the queue: the moment at which a circle can close,
+                       so it is looked for here and nowhere else. One of holders
+                       is a deadlock, and somebody is aborted; in any other the
+                       queues are reordered
     release            at the end of a transaction; who waited is in `woken`
 
 Strict two-phase locking: no lock is given up before the transaction ends, and the
@@ -16,8 +18,9 @@ nothing under it that may still be taken back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import count, islice
 from typing import ClassVar, Final
+from weakref import WeakMethod
 
 from sdkit.errors import SdkitError
 from sdkit.store.config import StoreConfig
@@ -32,7 +35,7 @@ class LockManager:
 
     Args:
         config: how long one waits.
-        abort: ends a transaction with an error.
+        abort: ends a transaction with an error; a method of who owns this.
     """
 
     table_type: ClassVar[type[LockTable[Transaction]]] = LockTable
@@ -47,13 +50,21 @@ class LockManager:
         self.woken: Final[list[tuple[Transaction, SdkitError | None]]] = []
         """Who waits no more: with the lock (None), or aborted with the error."""
         self._limit_s: Final = config.lock_wait_timeout_s
-        self._abort: Final = abort
+        self._abort_method: Final = WeakMethod(abort)  # its owner owns this one
+        self._ages: Final = count(1)
+
+    def _abort(self, transaction: Transaction, error: SdkitError) -> None:
+        abort = self._abort_method()
+        assert abort is not None
+        abort(transaction, error)
 
     # Taking
 
     def take_exclusive(self, transaction: Transaction, key: bytes) -> None:
         """Take the exclusive lock of ``key``, for which nobody is in the way."""
         if self.holders.get(key) is not transaction:
+            if not transaction.age:
+                transaction.age = next(self._ages)
             self.table.take_exclusive(transaction, key)
             self.bytes += transaction.add_lock(key)
 
@@ -61,6 +72,8 @@ class LockManager:
         """Take a shared lock of ``key`` unless somebody is in the way (False)."""
         if self.holders.get(key) is transaction or self.table.shared.has(transaction, key):
             return True
+        if not transaction.age:
+            transaction.age = next(self._ages)
         taken = self.table.take_shared(transaction, key)
         if taken:
             self.bytes += transaction.add_shared(key)
@@ -68,6 +81,8 @@ class LockManager:
 
     def take_range(self, transaction: Transaction, start: bytes, end: bytes | None) -> bool:
         """Take a shared lock of a range unless somebody is in the way (False)."""
+        if not transaction.age:
+            transaction.age = next(self._ages)
         taken = self.table.take(Request(transaction, Kind.RANGE, start, end))
         if taken:
             self._count_range(transaction, start, end)
@@ -88,6 +103,8 @@ class LockManager:
             Deadlock: this transaction would wait for itself, and is the victim.
         """
         transaction = request.owner
+        if not transaction.age:
+            transaction.age = next(self._ages)
         transaction.state = State.WAITING
         transaction.request = request
         self.waits += 1
@@ -102,13 +119,28 @@ class LockManager:
             self._abort(victim, error)
             if victim is transaction:
                 raise transaction.refusal()
+        if self.table.is_read and self.is_in_a_circle(transaction):
+            self.reorder(transaction)
 
     def find_deadlock(self, transaction: Transaction) -> list[Transaction]:
-        """The cycle that this transaction has closed by beginning to wait; empty if none."""
+        """The cycle of holders that it has closed by beginning to wait; empty if none."""
         return find_cycle(transaction, self.waits_for)
 
+    def is_in_a_circle(self, transaction: Transaction) -> bool:
+        """Has it closed a circle, of those who hold and those who asked earlier?"""
+        return bool(find_cycle(transaction, self.stands_behind))
+
+    def reorder(self, transaction: Transaction) -> None:
+        """Dissolve the cycle that it has closed, which only the order of asking has made."""
+        event("store.reorder", transaction=transaction.id)
+        self._wake(self.table.reorder())
+
     def waits_for(self, transaction: Transaction) -> Iterable[Transaction]:
-        """Whom it waits for: enough of them to find every circle."""
+        """The holders of what it waits for."""
+        return () if transaction.request is None else self.table.held_against(transaction.request)
+
+    def stands_behind(self, transaction: Transaction) -> Iterable[Transaction]:
+        """These, and those who have asked earlier: enough of them to find every circle."""
         return () if transaction.request is None else self.table.waits_for(transaction.request)
 
     def before(self, transaction: Transaction, most: int) -> list[Transaction]:
@@ -124,10 +156,10 @@ class LockManager:
         """It has waited for ``lock_wait_timeout_s``: abort it, unless the lock has just come."""
         request = transaction.request
         if request is not None:
-            holder = next(self.table.before(request)).id
-            self._abort(
-                transaction, lock_timeout(transaction.id, request.key, holder, self._limit_s)
-            )
+            holder = next(self.table.before(request), None)
+            assert holder is not None, "a transaction waits, and nobody is in its way"
+            error = lock_timeout(transaction.id, request.key, holder.id, self._limit_s)
+            self._abort(transaction, error)
 
     def withdraw(self, transaction: Transaction) -> None:
         """Leave the queue without the lock, if it stands in one."""

@@ -28,7 +28,9 @@ Things to notice
       would otherwise wait for somebody who waits for it.
     * A lock that is given up goes to its next waiters in the same step. There is
       no moment at which it is free while somebody waits, so no newcomer can slip
-      in between.
+      in between. The first of a queue is not always the next: a writer may stand
+      before one whose shared lock it waits for. So each request that waits has
+      somebody in its way (`LockTable.before`), after every step.
     * Who waits for whom is asked of this table and stored nowhere else.
     * What shared locks are held is a table of its own (`sdkit.store.accesses`).
 
@@ -47,6 +49,7 @@ from typing import Final, Generic, TypeVar
 from sdkit.errors import Aborted
 from sdkit.store.accesses import Accesses
 from sdkit.store.ranges import KeyOrder, Range, just
+from sdkit.store.reorder import take_places
 
 Owner = TypeVar("Owner")
 
@@ -99,6 +102,11 @@ class LockTable(Generic[Owner]):
         self._waited_for: Final = KeyOrder(self._queues)
         self._scans: Final[list[Request[Owner]]] = []  # for ranges, in order of asking
         self._asked = 0
+
+    @property
+    def is_read(self) -> bool:
+        """Does anybody lock, or wait, to read? If not, all wait for holders, and no one else."""
+        return bool(self.shared or self._scans)
 
     # Asking
 
@@ -288,22 +296,35 @@ class LockTable(Generic[Owner]):
     def _grant_keys(self, keys: Iterable[bytes]) -> list[Request[Owner]]:
         granted = []
         for key in keys:
-            while (queue := self._queues.get(key)) is not None:
-                request = self.next_of(queue)
-                blockers = chain(self.held_against(request), self._scans_ahead(request))
-                if next(blockers, None) is not None:
-                    break
+            while (request := self.next_of(key)) is not None:
                 self._leave(request)
                 self._grant(request)
                 granted.append(request)
         return granted
 
-    def next_of(self, queue: deque[Request[Owner]]) -> Request[Owner]:
-        """Whose turn it is: who asked first."""
-        return queue[0]
+    def next_of(self, key: bytes) -> Request[Owner] | None:
+        """The first of those who wait for ``key`` and have nobody in their way.
 
-    def _scans_ahead(self, request: Request[Owner]) -> Iterator[Owner]:
-        return self._scans_before(request) if request.kind is Kind.EXCLUSIVE else iter(())
+        O(1) while somebody holds it, else O(length of the queue).
+        """
+        if key in self.holders:
+            return None
+        queue = self._queues.get(key, ())
+        return next((each for each in queue if next(self.before(each), None) is None), None)
+
+    def reorder(self) -> list[Request[Owner]]:
+        """Let those who hold others back stand before these (`sdkit.store.reorder`).
+
+        Returns the requests that are granted by this. O(all who wait).
+        """
+        waiting = [*chain.from_iterable(self._queues.values()), *self._scans]
+        take_places(waiting, self.held_against)
+        for queue in self._queues.values():
+            in_order = sorted(queue, key=_asked)
+            queue.clear()
+            queue.extend(in_order)
+        self._scans.sort(key=_asked)
+        return self._grant_next(list(self._queues))
 
     def _leave(self, request: Request[Owner]) -> None:
         queue = self._queues[request.key]
@@ -321,6 +342,10 @@ class LockTable(Generic[Owner]):
                     self.shared.add_key(request.owner, request.key)
             case Kind.RANGE:
                 self.shared.add_range(request.owner, request.key, request.end)
+
+
+def _asked(request: Request[Owner]) -> float:
+    return request.asked
 
 
 def _last(requests: Iterator[Request[Owner]]) -> Iterator[Owner]:

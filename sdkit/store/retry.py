@@ -17,13 +17,14 @@ Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final, TypeVar
 
-from sdkit.arguments import check_between
-from sdkit.errors import Aborted
-from sdkit.store.interface import Isolation, Store, Transaction
+from sdkit.arguments import check_between, check_function, innermost, shown
+from sdkit.errors import Aborted, InvalidArgument
+from sdkit.store.interface import Level, Store, Transaction
 from sdkit.trace import event
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ async def run_transaction(
     store: Store,
     function: Callable[[Transaction], Awaitable[T]],
     *,
-    isolation: Isolation,
+    isolation: Level,
     read_only: bool,
     attempts: int,
     random: Random,
@@ -44,9 +45,12 @@ async def run_transaction(
     """What `Store.run` promises, for any store.
 
     Raises:
-        InvalidArgument: ``attempts`` is not between 1 and 1000.
+        InvalidArgument: ``attempts`` is not between 1 and 1000; or ``function`` cannot be
+            called, is a generator, or has not returned anything to be awaited. The last
+            is seen only when it is called; then nothing of its transaction happened.
         Aborted: the last attempt was aborted, too.
     """
+    _check(function)
     check_between("attempts", attempts, 1, 1000)
     for attempt in range(1, attempts):
         try:
@@ -65,8 +69,25 @@ def pause_s(attempt: int, random: Random) -> float:
 async def _once(
     store: Store,
     function: Callable[[Transaction], Awaitable[T]],
-    isolation: Isolation,
+    isolation: Level,
     read_only: bool,
 ) -> T:
     async with store.begin(isolation=isolation, read_only=read_only) as transaction:
-        return await function(transaction)
+        answer = function(transaction)
+        if not inspect.isawaitable(answer):
+            raise InvalidArgument(
+                f"{shown(function)} has returned {shown(answer)} at once; "
+                "a function for `run` is an `async def`, and nothing of it was committed",
+                name="function",
+            )
+        return await answer
+
+
+def _check(function: object) -> None:
+    check_function("function", function)
+    inner = innermost(function)
+    if inspect.isasyncgenfunction(inner) or inspect.isgeneratorfunction(inner):
+        raise InvalidArgument(
+            f"function is {shown(function)}, a generator; it must be an `async def` without yield",
+            name="function",
+        )

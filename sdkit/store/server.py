@@ -37,19 +37,21 @@ Things to notice
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from sdkit.errors import Closed, InvalidArgument, InvalidState, Overloaded
 from sdkit.host import Host, check_host
 from sdkit.net import Connection, Handler, Server, ServerConfig
 from sdkit.store.config import StoreConfig, check_config
 from sdkit.store.engine import StoreEngine
-from sdkit.store.handle import EngineTransaction
 from sdkit.store.isolation import level_of
 from sdkit.store.report import MEANINGS
+from sdkit.store.statements import Answer, OpenTransaction, rest
 from sdkit.store.transaction import State
+
+T = TypeVar("T")
 
 SCAN_ITEM_BYTES: Final = 32 * 1024  # of keys and values in one item of a scan's stream
 FRAME_OVERHEAD_BYTES: Final = 4096  # what a frame needs besides one key and one value
@@ -103,7 +105,7 @@ class StoreServer(Server):
         self.engine: Final = engine or self.engine_type(host, config)
         self._transactions_max = config.transactions_max
         # Of each connection: its own numbers to the engine's transactions.
-        self._transactions: Final[dict[int, dict[int, EngineTransaction]]] = {}
+        self._transactions: Final[dict[int, dict[int, OpenTransaction]]] = {}
 
     def handlers(self) -> Mapping[str, Handler]:
         """The table above."""
@@ -158,11 +160,11 @@ class StoreServer(Server):
                 f"{self._transactions_max}",
                 limit=self._transactions_max,
             )
-        transaction = self.engine.begin(isolation=level_of(isolation), read_only=read_only)
+        transaction = self.engine.open_transaction(level_of(isolation), read_only)
         mine[number] = transaction
         return transaction.id
 
-    def _find(self, connection: Connection, number: int) -> EngineTransaction:
+    def _find(self, connection: Connection, number: int) -> OpenTransaction:
         try:
             return self._transactions[connection.id][number]
         except KeyError:
@@ -185,41 +187,29 @@ class StoreServer(Server):
 
     # ------------------------------------------------------------- statements
 
-    def _get(
-        self, connection: Connection, number: int, key: bytes
-    ) -> bytes | Coroutine[None, None, bytes | None] | None:
+    def _get(self, connection: Connection, number: int, key: bytes) -> Answer[bytes | None]:
         transaction = self._find(connection, number)
-        if transaction.state is State.WAITING:
-            return transaction.after_cancelled(lambda: transaction.get(key))
-        if transaction.rules.locks_reads and not transaction.try_share(key):
-            return transaction.get(key)
-        return transaction.read(key)
+        return self._make(transaction, lambda: transaction.get_now(key))
 
     def _get_for_update(
         self, connection: Connection, number: int, key: bytes
-    ) -> bytes | Coroutine[None, None, bytes | None] | None:
+    ) -> Answer[bytes | None]:
         transaction = self._find(connection, number)
-        if transaction.state is State.WAITING:
-            return transaction.after_cancelled(lambda: transaction.get_for_update(key))
-        if transaction.try_lock(key):
-            return transaction.read_locked(key)
-        return transaction.get_for_update(key)
+        return self._make(transaction, lambda: transaction.get_for_update_now(key))
 
-    def _put(
-        self, connection: Connection, number: int, key: bytes, value: bytes
-    ) -> Coroutine[None, None, None] | None:
+    def _put(self, connection: Connection, number: int, key: bytes, value: bytes) -> Answer[None]:
         transaction = self._find(connection, number)
-        if transaction.state is State.WAITING:
-            return transaction.after_cancelled(lambda: transaction.put(key, value))
-        return None if transaction.try_put(key, value) else transaction.put(key, value)
+        return self._make(transaction, lambda: transaction.put_now(key, value))
 
-    def _delete(
-        self, connection: Connection, number: int, key: bytes
-    ) -> Coroutine[None, None, None] | None:
+    def _delete(self, connection: Connection, number: int, key: bytes) -> Answer[None]:
         transaction = self._find(connection, number)
+        return self._make(transaction, lambda: transaction.delete_now(key))
+
+    def _make(self, transaction: OpenTransaction, statement: Callable[[], Answer[T]]) -> Answer[T]:
+        """Make a statement, after the one before it if that was cancelled just now."""
         if transaction.state is State.WAITING:
-            return transaction.after_cancelled(lambda: transaction.delete(key))
-        return None if transaction.try_delete(key) else transaction.delete(key)
+            return rest(transaction.after_cancelled(statement))
+        return statement()
 
     async def _scan(
         self,
@@ -234,18 +224,19 @@ class StoreServer(Server):
         rows: list[tuple[bytes, bytes]] = []
         size = 0
         transaction = self._find(connection, number)
-        scan = transaction.scan(start, end, prefix=prefix, reverse=reverse, limit=limit)
+        pieces = transaction.pieces(start, end, prefix, reverse, limit)
         try:
-            async for key, value in scan:
-                rows.append((key, value))
-                size += len(key) + len(value)
-                if size >= SCAN_ITEM_BYTES:
-                    yield rows
-                    rows, size = [], 0
+            async for piece in pieces:
+                for key, value in piece:
+                    rows.append((key, value))
+                    size += len(key) + len(value)
+                    if size >= SCAN_ITEM_BYTES:
+                        yield rows
+                        rows, size = [], 0
             if rows:
                 yield rows
         finally:
-            await scan.aclose()
+            await pieces.aclose()
 
     def _savepoint(self, connection: Connection, number: int) -> int:
         transaction = self._find(connection, number)
@@ -269,7 +260,7 @@ class StoreServer(Server):
     async def _commit(self, connection: Connection, number: int) -> int:
         transaction = self._find(connection, number)
         try:
-            return await transaction.after_cancelled(transaction.commit)
+            return await transaction.after_cancelled(lambda: rest(transaction.commit()))
         finally:
             if transaction.state not in (State.ACTIVE, State.WAITING):  # else it was refused
                 self._forget(connection, number)

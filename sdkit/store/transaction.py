@@ -41,7 +41,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from sdkit.errors import Aborted, InvalidState, LimitExceeded, Rejected, SdkitError
 from sdkit.store.interface import Isolation
@@ -50,6 +50,8 @@ from sdkit.store.limits import LOCK_OVERHEAD_BYTES, WRITE_OVERHEAD_BYTES
 from sdkit.store.locks import Request
 from sdkit.store.optimistic import Tracked
 from sdkit.store.scan import Cursor
+
+Error = TypeVar("Error", bound=SdkitError)
 
 SAVEPOINT_DEPTH_MAX: Final = 100
 
@@ -116,6 +118,7 @@ class Transaction:
     """What one transaction knows and holds. `sdkit.store.database` moves it through its states."""
 
     __slots__ = (
+        "age",
         "began_s",
         "cursors",
         "id",
@@ -146,6 +149,7 @@ class Transaction:
         self.snapshot: int | None = None  # held from the first statement on, if the level has one
         self.writes: Final[dict[bytes, bytes | None]] = {}  # None: delete
         self.write_bytes = 0
+        self.age = 0  # from its first lock on: its number among all that lock
         self.locks: Final[list[bytes]] = []  # exclusive ones
         self.shared_ranges = 0  # shared locks on ranges
         self.lock_bytes = 0  # of all of them
@@ -175,7 +179,7 @@ class Transaction:
 
     def fail(self, error: SdkitError) -> None:
         """Remember why it was aborted, and not the traceback, with all that hangs on it."""
-        self.reason = _fresh(error)
+        self.reason = fresh(error)
 
     def check_usable(self) -> None:
         """Refuse a statement unless it is ACTIVE; note that it is not idle."""
@@ -186,7 +190,7 @@ class Transaction:
     def refusal(self) -> SdkitError:
         """Why a statement cannot be taken in the present state."""
         if self.reason is not None:
-            return _fresh(self.reason)
+            return fresh(self.reason)
         if self.state in (State.WAITING, State.COMMITTING):
             return InvalidState(
                 f"transaction {self.id} is {self.state.value}; one task at a time may use it",
@@ -295,8 +299,8 @@ def before_size(value: bytes | _Missing | None) -> int:
     return WRITE_OVERHEAD_BYTES + (0 if value is MISSING else size(value))
 
 
-def _fresh(error: SdkitError) -> SdkitError:
-    """The same once more: raising one object twice would pile up its traceback."""
+def fresh(error: Error) -> Error:
+    """The same once more, without the traceback and all that hangs on it."""
     again = error.__class__.__new__(error.__class__)
     SdkitError.__init__(again, error.message, **error.fields)
     return again

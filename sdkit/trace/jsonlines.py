@@ -10,13 +10,24 @@ import json
 import math
 from typing import TextIO
 
+from sdkit.arguments import shown
+from sdkit.errors import InvalidArgument
 from sdkit.trace.record import Record
 
 
 class JsonLines:
-    """A listener that writes to ``file``; whoever opened the file closes it."""
+    """A listener that writes to ``file``; whoever opened the file closes it.
+
+    Raises:
+        InvalidArgument: ``file`` cannot be written to.
+    """
 
     def __init__(self, file: TextIO) -> None:
+        if not callable(getattr(file, "write", None)):
+            raise InvalidArgument(
+                f"file is {shown(file)}, of type {type(file).__name__}; it must be a file of text, "
+                "open for writing"
+            )
         self._file = file
 
     def __call__(self, record: Record) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 
+from sdkit.arguments import check_between
 from sdkit.trace.record import Record
 
 
@@ -16,10 +17,14 @@ class Logs:
     """A listener that logs.
 
     Args:
-        level: the level of every record that is not a failure.
+        level: the level of every record that is not a failure, 0 to 100, as `logging.INFO` is.
+
+    Raises:
+        InvalidArgument: it is no such number.
     """
 
     def __init__(self, level: int = logging.INFO) -> None:
+        check_between("level", level, 0, 100)
         self._level = level
 
     def __call__(self, record: Record) -> None:

@@ -8,7 +8,9 @@ Decisions
     * Listeners are called at once, in the caller's stack, in the order in which
       they were added: a listener sees the run in the order in which it happened.
       A listener that raises fails the block it observes, loudly; a silently
-      broken observer would be worse in a kit whose verdicts rest on observers.
+      broken observer would be worse in a kit whose verdicts rest on observers. Where
+      the block is shared by many, as the task that writes a log is, its owner hands
+      the error to the event loop instead (`sdkit.storage.callbacks`).
     * Names read ``room.verb`` and fields are plain values. Both are public:
       each room's page has the table, and a test holds the room to it.
     * Without a listener no id is drawn and no clock is read.
@@ -22,6 +24,8 @@ from contextvars import ContextVar
 from typing import Final, NamedTuple
 
 from sdkit import host as hosts
+from sdkit.arguments import check_function, shown
+from sdkit.errors import InvalidArgument
 
 
 class SpanContext(NamedTuple):
@@ -107,6 +111,11 @@ def active() -> bool:
     return bool(_listeners)
 
 
+def is_heard(name: str) -> bool:
+    """Whether anybody listens to the records of this name. For code that tells them later."""
+    return bool(_listeners) or name in _chosen
+
+
 def context() -> SpanContext | None:
     """The span that the calling code is in."""
     return _context.get()
@@ -137,7 +146,17 @@ def add_listener(listener: Listener, *names: str) -> None:
 
     Args:
         names: only the records of these names; without any, every record.
+
+    Raises:
+        InvalidArgument: ``listener`` is no plain function of a record, or a name is no text;
+            it is not added.
     """
+    check_function("listener", listener, asynchronous=False)
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidArgument(
+                f"a name to listen to is {shown(name)}; it must be text, as 'room.verb'"
+            )
     global _listeners  # noqa: PLW0603  one tuple, replaced whole, so `event` reads it in one step
     if not names:
         _listeners = (*_listeners, listener)

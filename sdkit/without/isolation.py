@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from sdkit.store.database import Database
+from sdkit.store.deadlock import find_cycle
 from sdkit.store.isolation import SerializationFailure
 from sdkit.store.lock_manager import LockManager
 from sdkit.store.locks import LockTable, Request
@@ -62,10 +62,37 @@ class GivesLocksToTheLatecomer(Database):
 
     class Manager(LockManager):
         class Table(LockTable[Transaction]):
-            def next_of(self, queue: deque[Request[Transaction]]) -> Request[Transaction]:
-                return queue[-1]
+            def next_of(self, key: bytes) -> Request[Transaction] | None:
+                for request in reversed(self._queues.get(key, ())):
+                    return None if any(self.held_against(request)) else request
+                return None
 
         table_type = Table
+
+    lock_manager_type = Manager
+
+
+class LooksAtTheHeadOnly(Database):
+    """When a lock is given up, only the first of the queue is looked at."""
+
+    class Manager(LockManager):
+        class Table(LockTable[Transaction]):
+            def next_of(self, key: bytes) -> Request[Transaction] | None:
+                for head in self._queues.get(key, ()):
+                    return None if any(self.before(head)) else head
+                return None
+
+        table_type = Table
+
+    lock_manager_type = Manager
+
+
+class AbortsInsteadOfReordering(Database):
+    """Takes a circle that only the order of asking has made for a deadlock."""
+
+    class Manager(LockManager):
+        def find_deadlock(self, transaction: Transaction) -> list[Transaction]:
+            return find_cycle(transaction, self.stands_behind)
 
     lock_manager_type = Manager
 
@@ -183,6 +210,13 @@ SAFEGUARDS: Final = (
         "it waits for somebody who waits for it, until a time-out ends them",
         "database",
         UpgradesStandInLine,
+    ),
+    Safeguard(
+        "store.every_waiter",
+        "when a lock is given up, all who wait for it are looked at",
+        "somebody waits, and nobody is in its way",
+        "database",
+        LooksAtTheHeadOnly,
     ),
     Safeguard(
         "store.conflict_on_read",

@@ -58,7 +58,7 @@ def test_every_way_in_the_table_is_taken_and_there_is_no_other() -> None:
     def note(record: Record) -> None:
         if record.name == "breaker.change":
             fields = record.fields
-            taken.add((State(fields["was"]), State(fields["now"])))
+            taken.add((State(str(fields["was"])), State(str(fields["now"]))))
 
     with listening(note):
         it = circuit(half_open_calls=1, open_growth=1.0)

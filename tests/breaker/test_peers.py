@@ -6,6 +6,8 @@ import pytest
 
 from tests.breaker.peers import PEERS, verdicts
 
+pytestmark = pytest.mark.slow
+
 FAILS = {
     "aiobreaker": {
         "test_a_result_of_an_older_generation_is_ignored",

@@ -230,8 +230,15 @@ def test_a_source_that_ends_or_hangs_is_no_reason_to_hang() -> None:
             await asyncio.Event().wait()
             yield b""
 
+    class Rushes:
+        async def documents(self) -> AsyncIterator[bytes]:
+            while True:
+                yield document(it={"open_s": 7})
+
     async def main() -> None:
         breaker = Breaker("it")
+        async with Following(Rushes(), [breaker]):
+            assert breaker.config.open_s == 7
         async with Following(Ends(), [breaker], backoff=QUICK) as following:
             await asyncio.sleep(0.1)
             assert breaker.config.open_s == 5
@@ -246,3 +253,10 @@ def test_a_source_that_ends_or_hangs_is_no_reason_to_hang() -> None:
 def test_two_breakers_of_one_name_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="two breakers are named it"):
         Following(Store(b"{}"), [Breaker("it"), Breaker("it")])
+
+
+def test_what_is_wrong_in_a_document_may_be_huge_and_the_reason_is_not() -> None:
+    long = "x" * 200_000
+    settings = parse(document(a={long: 1}, b=long, c={"status": long}, d={"open_s": long}))
+    assert len(settings.bad) == 4
+    assert all(len(reason) < 500 for reason in settings.bad.values())

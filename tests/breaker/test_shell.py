@@ -386,11 +386,11 @@ def test_events_and_counters_tell_the_whole_story() -> None:
     text = metrics.text(breaker.gauges())
     for line in (
         "sdkit_breaker_change_total 3",
-        "sdkit_breaker_posts_refused_total 1",
-        "sdkit_breaker_posts_failed_total 2",
-        "sdkit_breaker_posts_opened_total 1",
-        "sdkit_breaker_posts_open_seconds_total 10",
-        "sdkit_breaker_posts_open 0",
+        'sdkit_breaker_refused_total{breaker="posts"} 1',
+        'sdkit_breaker_failed_total{breaker="posts"} 2',
+        'sdkit_breaker_opened_total{breaker="posts"} 1',
+        'sdkit_breaker_open_seconds_total{breaker="posts"} 10',
+        'sdkit_breaker_open{breaker="posts"} 0',
     ):
         assert f"{line}\n" in text
 
@@ -411,4 +411,7 @@ def test_it_works_alone_in_a_program_without_a_host_or_a_loop_of_ours() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.stdout == "async sync ['breaker', 'errors', 'host', 'trace']\n", done.stderr
+    assert (
+        done.stdout
+        == "async sync ['arguments', 'breaker', 'errors', 'forks', 'host', 'ownership', 'trace']\n"
+    ), done.stderr

@@ -155,7 +155,8 @@ def test_files_of_several_clients_may_stand_one_behind_the_other() -> None:
 
 def deep(name: str, levels: int) -> str:
     """The end of the call `BEGIN`, with lists within lists in one field."""
-    rest = line(process=1, type="ok", op="write", time_ns=11)[:-1]
+    fields = {"process": 1, "type": "ok", "op": "write", "time_ns": 11}
+    rest = line(**{field: value for field, value in fields.items() if field != name})[:-1]
     return f'{rest}, "{name}": {"[" * levels}{"]" * levels}}}'
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,66 @@ def names(*history: Transaction, real_time: bool = False) -> set[str]:
 
 T = Transaction
 Steps = list[tuple[str, object, object]]
+
+
+# ── orders of writes that are known in part ──────────────────────────────────
+
+
+def test_a_circle_over_a_gap_is_reported() -> None:
+    """Each read a key before the other wrote it: no order of the two is serializable."""
+    found = isolation.check(
+        [
+            T(1, [("x", None)], [("x", 1), ("y", 1)]),
+            T(2, [("y", None)], [("x", 2), ("y", 2)]),
+        ]
+    )
+    assert found.result("serializable") == "violated"
+    assert 'T1 before T2: T1 read null from "x", and not yet 2' in found.explain()
+
+
+def test_read_skew_over_a_gap_is_found_whichever_way_leads_back() -> None:
+    """T3 did not see that x is written, and sees another write of one who wrote it."""
+    writers = [T(1, [], [("x", 1), ("y", 1)]), T(2, [], [("x", 2)])]
+    reader = T(3, [("x", None), ("y", 1)], [])
+    assert names(*writers, reader) == names(*reversed(writers), reader) == {"G-single"}
+
+
+def test_a_list_that_nobody_appends_to_is_empty() -> None:
+    assert names(T(1, [("x", [])], appends=[("y", 1)]), T(2, [("y", [1])])) == set()
+
+
+def test_an_update_is_lost_though_others_append_in_an_unknown_order() -> None:
+    history = [
+        T(1, appends=[("x", 1)]),
+        T(2, appends=[("x", 2)]),
+        T(3, [("x", [1, 2])]),
+        T(4, [("x", [1])], appends=[("x", 4)]),
+        T(5, appends=[("x", 5)]),
+    ]
+    assert "lost update" in names(*history)
+
+
+def test_one_who_read_two_writes_of_one_key_contradicts_every_order() -> None:
+    """Whichever was later, the reader of the earlier value came too late for it."""
+    history = [T(1, [], [("x", 1)]), T(2, [], [("x", 2)]), T(3, [("x", 1), ("x", 2)], [])]
+    verdict = isolation.check(history)
+    assert set(verdict.anomalies) == {"no order"}
+    assert verdict.result("serializable") == "violated"
+    assert verdict.result("snapshot isolation") == "no anomaly found"
+    assert "whatever the order of its writes" in verdict.explain()
+
+
+def test_positions_stay_facts_beside_a_writer_of_unknown_outcome() -> None:
+    """By the positions T2 wrote x before T1, whose value it has read."""
+    history = [
+        T(1, [("x", None)], [("x", 1)], position=2),
+        T(2, [("x", 1)], [("x", 2)], position=1),
+        T(3, [("x", 2)], [("x", 3)], status="unknown"),
+        T(4, [("x", 3)], []),
+    ]
+    assert isolation.check(history).result("read committed") == "violated"
+    in_order = [replace(history[0], position=1), replace(history[1], position=2), *history[2:]]
+    assert isolation.check(in_order).result("serializable") == "holds"
 
 
 # ── lists ────────────────────────────────────────────────────────────────────
@@ -236,6 +298,18 @@ def test_real_time_only_if_it_is_asked_for() -> None:
         isolation.check(history, real_time=True)
 
 
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"status": "comitted"}, "status is 'comitted'"),
+        ({"position": "4"}, "position of transaction 1"),
+    ],
+)
+def test_what_a_program_gives_is_held_to_the_same_as_a_file(fields: Any, what: str) -> None:
+    with pytest.raises(InvalidArgument, match=what):
+        isolation.check([T(1, [], [("x", 1)], **fields), T(2, [], [("x", 2)], position=1)])
+
+
 def test_the_ladder_forbids_on_each_rung_what_it_forbids_below() -> None:
     assert forbidden("read committed") == ("impossible read", "G0", "G1a", "G1b", "G1c")
     assert forbids("lost update") == "repeatable read"
@@ -263,6 +337,23 @@ def test_the_ladder_forbids_on_each_rung_what_it_forbids_below() -> None:
             2,
             "at position 4; positions must differ",
         ),
+        (
+            ['{"id": 1, "writes": [["x", 1]]}', '{"id": 2, "appends": [["x", 2]]}'],
+            2,
+            'key "x" is written and appended to; it must be one of them',
+        ),
+        (
+            ['{"id": 1, "appends": [["x", 1]]}', '{"id": 2, "writes": [["x", 2]]}'],
+            2,
+            'key "x" is written and appended to; it must be one of them',
+        ),
+        (['{"id": 1, "appends": [["x", 1]], "writes": [["x", 2]]}'], 1, "written and appended"),
+        (
+            ['{"id": 1}', '{"id": 2, "reads": [["x", 1]], "reads": []}'],
+            2,
+            'the name "reads" is there twice in one object',
+        ),
+        (['{"id": 1, "reads": [["x", {"a": 1, "a": 1}]]}'], 1, 'the name "a" is there twice'),
         (['{"id": 1, "status": "aborted", "position": 1}'], 1, "is aborted and has position 1"),
         (['{"id": 1, "writes": [["x", null]]}'], 1, "let a value of its own stand for 'deleted'"),
         (['{"id": 1, "writes": [["x"]]}'], 1, "expected [key, value]"),

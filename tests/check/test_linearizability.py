@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from sdkit.check import (
     FencedLock,
     Log,
     MalformedHistory,
+    Mutex,
     Operation,
     Queue,
     Recorder,
@@ -22,6 +24,8 @@ from sdkit.check import (
 )
 from sdkit.check.explain import call as told
 from sdkit.errors import InvalidArgument
+from sdkit.spec.check import random_calls
+from sdkit.spec.check_oracle import has_an_order
 from tests.check.generate import make_stale, register_calls
 
 
@@ -95,11 +99,38 @@ def test_a_part_that_is_wrong_is_enough_though_another_is_undecided() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"), [({"steps": 0}, "steps is 0"), ({"seconds": 0.0}, "seconds is 0.0")]
+    ("arguments", "what"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": True}, "steps is True"),
+        ({"steps": "9"}, "steps is '9'"),
+        ({"seconds": 0.0}, "seconds is 0.0"),
+        ({"seconds": float("nan")}, "seconds is nan"),
+        ({"seconds": float("inf")}, "seconds is inf"),
+    ],
 )
 def test_no_budget_at_all_is_refused(arguments: dict[str, float], what: str) -> None:
     with pytest.raises(InvalidArgument, match=what):
         linearizability.check([], Register(), **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("model", "what"),
+    [(Register, "give an instance, as in Register()"), ("register", "'register'")],
+)
+def test_what_is_no_model_is_refused(model: Any, what: str) -> None:
+    with pytest.raises(InvalidArgument, match="model is ") as caught:
+        linearizability.check([], model)
+    assert what in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "end", "what"),
+    [("okay", 5, "outcome is 'okay'"), ("ok", None, "ended at None"), ("ok", 1, "began at 2")],
+)
+def test_an_operation_that_cannot_be_is_refused(outcome: Any, end: Any, what: str) -> None:
+    with pytest.raises(InvalidArgument, match=what):
+        linearizability.check([Operation(1, "read", "x", None, 1, outcome, 2, end)], Register())
 
 
 def test_an_answer_of_null_is_shown() -> None:
@@ -145,6 +176,59 @@ def test_a_lock_that_two_hold() -> None:
         recorder.ok(process)
     verdict = linearizability.check(recorder.history(), MODELS["mutex"]())
     assert "at this point it is held by process a" in verdict.explain()
+
+
+def test_a_mutex_that_two_hold_is_told_with_two_calls_of_hundreds() -> None:
+    """An acquire and its release can be left out together, whatever else is lost."""
+    calls = []
+    for at in range(0, 520, 4):
+        process = at % 7
+        calls.append(Operation(process, "acquire", "l", None, None, "ok", at, at + 1))
+        calls.append(Operation(process, "release", "l", None, None, "ok", at + 2, at + 3))
+    lost = Operation(8, "release", "l", None, None, "info", 8, None)
+    second = [Operation(p, "acquire", "l", None, None, "ok", 600 + p, 600 + p) for p in (1, 2)]
+    verdict = linearizability.check([*calls, lost, *second], Mutex())
+    assert verdict.counterexample is not None
+    assert verdict.counterexample.operations == second
+
+
+def test_a_queue_that_answers_out_of_order_is_told_with_few_calls_of_hundreds() -> None:
+    calls = []
+    for at in range(0, 800, 4):
+        calls.append(Operation(0, "enqueue", "q", at, None, "ok", at, at + 1))
+        calls.append(Operation(1, "dequeue", "q", None, at, "ok", at + 2, at + 3))
+    calls.append(Operation(1, "dequeue", "q", None, 400, "ok", 900, 901))
+    verdict = linearizability.check(calls, Queue())
+    assert verdict.counterexample is not None
+    assert len(verdict.counterexample.operations) == 3
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_a_reason_leaves_out_was_not_needed(model: str) -> None:
+    """Struck out of a history that has an order, a group of calls leaves one that has."""
+    struck = 0
+    for seed in range(300):
+        calls = random_calls(model, Random(seed))
+        part = [call for call in calls if call.key == "x" and call.outcome != "fail"]
+        if has_an_order(model, part):
+            for group in MODELS[model]().groups(part):
+                rest = [call for number, call in enumerate(part) if number not in group]
+                assert has_an_order(model, rest), (seed, group)
+                struck += 1
+    assert (struck > 100) == (model in ("mutex", "fenced-lock", "queue"))
+
+
+@pytest.mark.parametrize("model", ["log", "counter", "set"])
+def test_lost_calls_are_tried_in_the_order_in_which_they_began(model: str) -> None:
+    """A read of them all takes a step for each, and not their factorial."""
+    count, op = 200, "append" if model == "log" else "add"
+    lost = [Operation(n, op, "x", n + 1, None, "info", n, None) for n in range(count)]
+    every: object = tuple(range(1, count + 1))
+    answer = sum(range(1, count + 1)) if model == "counter" else every
+    read = Operation("r", "read", "x", None, answer, "ok", count, count + 1)
+    verdict = linearizability.check([*lost, read], MODELS[model]())
+    assert verdict.holds
+    assert verdict.steps == count + 1
 
 
 def test_an_unseen_token_lies_above_all_before_it() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 def sdkit(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "sdkit.cli.main", *arguments],
+        [sys.executable, "-m", "sdkit.cli.start", *arguments],
         cwd=cwd,
         env=os.environ | {"COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"},
         stdin=subprocess.DEVNULL,

@@ -104,6 +104,88 @@ def test_the_exit_status_is_the_verdict_on_transactions(tmp_path: Path, sdkit: R
     assert "no anomaly found" in done.stdout
 
 
+def test_a_page_that_cannot_be_written_takes_no_verdict_away(tmp_path: Path, sdkit: Run) -> None:
+    path = calls(tmp_path / "wrong.jsonl", 2)
+    done = sdkit("check", str(path), "--model", "register", "--html", str(tmp_path / "no" / "x"))
+    assert done.returncode == 2
+    assert done.stdout.startswith("not linearizable")
+    before = path.read_text()
+    done = sdkit("check", str(path), "--model", "register", "--html", str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the history itself" in done.stderr
+    assert path.read_text() == before
+
+
+CART = """
+from sdkit.check import IMPOSSIBLE, Model
+class Cart(Model):
+    calls = {"add": True, "read": False}
+    def step(self, state, operation):
+        if operation.op == "read":
+            return state if operation.result == state else IMPOSSIBLE
+        return (state or 0) + operation.argument
+class Lost(Model):
+    pass
+class Idle(Model):
+    calls = {"add": True}
+class Fussy(Cart):
+    def __init__(self, size):
+        self.size = size
+class Listed(Cart):
+    def step(self, state, operation):
+        return [operation.argument]
+class Fails(Cart):
+    def step(self, state, operation):
+        return self.shelf
+number = 7
+"""
+
+
+def test_a_model_of_ones_own_is_taken_from_a_module(
+    tmp_path: Path, sdkit: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_shop").mkdir()
+    (tmp_path / "my_shop" / "models.py").write_text(CART)
+    (tmp_path / "my_shop" / "broken.py").write_text("import no_such_thing")
+    (tmp_path / "my_shop" / "raising.py").write_text("1 / 0")
+    recorder = Recorder()
+    for op, value, answer in (("add", 2, None), ("add", 3, None), ("read", None, 5)):
+        recorder.invoke("ann", op, "cart", value)
+        recorder.ok("ann", answer)
+    path = tmp_path / "carts.jsonl"
+    path.write_text("\n".join(recorder.history().lines()))
+    done = sdkit("check", str(path), "--model", "my_shop.models:Cart")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "linearizable: there is an order for 3 operations on a Cart\n"
+    for model, what in (
+        ("my_shop.models:", "write package.module:Class"),
+        ("my_shop.models:1", "write package.module:Class"),
+        ("no_shop.models:Cart", "there is no module no_shop, neither in"),
+        ("my_shop.modles:Cart", "there is no module my_shop.modles, neither in"),
+        (
+            "my_shop.models:Carts",
+            "Carts is not there in module my_shop.models; its models are Cart",
+        ),
+        ("my_shop.models:number", "number is no sdkit.check.Model"),
+        ("my_shop.models:Lost", "the model Lost has no calls"),
+        ("my_shop.models:Idle", "the model Idle has no step(self, state, operation)"),
+        ("my_shop.models:Fussy", "missing 1 required positional argument: 'size'"),
+        ("my_shop.models:Listed", "unhashable type: 'list'"),
+        (
+            "my_shop.models:Fails",
+            "AttributeError: 'Fails' object has no attribute 'shelf' (models.py",
+        ),
+        ("my_shop.broken:Cart", "my_shop.broken cannot be imported: ModuleNotFoundError"),
+        ("my_shop.raising:Cart", "ZeroDivisionError: division by zero (raising.py:1)"),
+    ):
+        done = sdkit("check", str(path), "--model", model)
+        assert (done.returncode, done.stdout) == (2, ""), model
+        assert what in " ".join(done.stderr.split()), done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_what_is_no_history_is_status_two_and_one_line(tmp_path: Path, sdkit: Run) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text('{"process": 1, "type": "ok"}\n')

@@ -111,7 +111,7 @@ def test_a_demo_that_is_ended_leaves_no_server_behind(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     demo = subprocess.Popen(
-        [sys.executable, "-m", "sdkit.cli.main", "demo", "--data", str(tmp_path / "data")],
+        [sys.executable, "-m", "sdkit.cli.start", "demo", "--data", str(tmp_path / "data")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -130,7 +130,7 @@ def test_a_demo_that_is_ended_leaves_no_server_behind(
 
 def test_a_demo_that_is_ended_in_its_second_part_says_what_is_missing() -> None:
     demo = subprocess.Popen(
-        [sys.executable, "-m", "sdkit.cli.main", "demo", "--seconds", "0.5", "--kills", "0"],
+        [sys.executable, "-m", "sdkit.cli.start", "demo", "--seconds", "0.5", "--kills", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -35,7 +35,7 @@ def test_without_a_descriptor_for_strangers_its_clients_are_served_and_no_core_s
     tmp_path: Path,
 ) -> None:
     server = subprocess.Popen(
-        [sys.executable, "-m", "sdkit.cli.main", "serve", "store", "--data", str(tmp_path)],
+        [sys.executable, "-m", "sdkit.cli.start", "serve", "store", "--data", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -62,8 +62,8 @@ def test_without_a_descriptor_for_strangers_its_clients_are_served_and_no_core_s
                     await asyncio.sleep(0.1)
                 share = (processor_seconds(server.pid) - used) / (time.monotonic() - began)
             assert share < 0.5
-            async with StoreClient("127.0.0.1", port) as newcomer:
-                assert await newcomer.begin().get(b"a") == b"%d" % (PUTS - 1)
+            async with StoreClient("127.0.0.1", port) as newcomer, newcomer.begin() as look:
+                assert await look.get(b"a") == b"%d" % (PUTS - 1)
 
     asyncio.run(main())
     server.terminate()

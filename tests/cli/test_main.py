@@ -43,8 +43,21 @@ def test_help_of_serve_explains_every_option() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["stor"], "No such command 'stor'"),
-        (["serve", "stor"], "No such command 'stor'"),
+        (["stor"], "no command 'stor'; there are: check, demo, serve, "),
+        (["sevre"], "no command 'sevre'; did you mean serve? (sdkit --help)"),
+        (["serve", "stor"], "no command 'stor'; did you mean store? (sdkit serve --help)"),
+        ([""], "behind sdkit stands an empty word; is a variable not set?"),
+        (["serve", "store", "--data", ""], "behind --data stands an empty word"),
+        (["serve", "store", "--data="], "behind --data stands an empty word"),
+        (["check", "", "--model", "register"], "behind check stands an empty word"),
+        (["demo", "--seed", "-1"], "--seed"),
+        (["serve", "store", "--config", "nothing"], "as TOML: No such file or directory"),
+        (["serve", "store", "--host", "a\nb"], "is not known"),
+        (["--verson"], "no such option: --verson"),
+        (["demo", "now"], "unexpected extra argument(s) (now) (sdkit demo --help)"),
+        (["demo", "--seed"], "'--seed' requires an argument"),
+        (["demo", "--seed", "x\ny"], "--seed"),
+        (["metrics"], "missing argument"),
         (["serve", "store", "--durability", "maybe"], "durability"),
         (["serve", "store", "--max-bytes", "many"], "'many' is not a size"),
         (["serve", "store", "--transactions-max", "0"], "transactions_max is 0"),
@@ -64,6 +77,7 @@ def test_help_of_serve_explains_every_option() -> None:
         (["demo", "--kills", "-1"], "kills"),
         (["metrics", "nowhere"], "'nowhere' is not an address"),
         (["metrics", "http://localhost:1"], "is not an address; write HOST:PORT"),
+        (["metrics", "store://localhost:70000"], "'store://localhost:70000' is not an address"),
         (["demo", "--seconds", "1", "--kills", "50"], "1 s have room for 4 at most"),
         (["metrics", "[/]"], "'[/]' is not an address"),
     ],
@@ -74,13 +88,45 @@ def test_a_wrong_word_is_answered_in_a_line_and_status_2(
     done = sdkit(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert done.stdout == ""
+
+
+def test_without_a_command_the_help_is_shown_and_it_is_no_success() -> None:
+    for words in ((), ("serve",)):
+        done = sdkit(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "Commands:" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["< /dev/null", "< file", "<&-"])
+def test_a_server_whose_standard_input_is_at_its_end_says_so_and_ends_cleanly(
+    words: str, tmp_path: Path
+) -> None:
+    """As a service manager or a script starts it."""
+    (tmp_path / "file").write_text("a line\n")
+    command = f"{sys.executable} -m sdkit.cli.start serve store --data d {words}"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} --stop-at-eof"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "store: listening on " in done.stdout
+    assert "store: end of standard input: finishing" in done.stdout
+    assert done.stdout.endswith("stopped; everything acknowledged is on the disk\n")
 
 
 def test_debug_shows_the_traceback() -> None:
     done = sdkit("--debug", "metrics", "nowhere")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+    assert "Traceback" in sdkit("--debug", "demo", "--clients", "0").stderr
 
 
 def test_a_directory_in_use_is_named_with_its_holder(tmp_path: Path) -> None:
@@ -157,7 +203,7 @@ def test_a_server_says_where_it_listens_where_its_data_is_and_how_durable_and_hi
     secret = tmp_path / "secret"
     secret.write_text("correct horse battery\n")
     server = subprocess.Popen(
-        [sys.executable, "-m", "sdkit.cli.main", "serve", "store", "--data", "here"]
+        [sys.executable, "-m", "sdkit.cli.start", "serve", "store", "--data", "here"]
         + ["--durability", "os", "--secret-file", str(secret)],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -185,7 +231,7 @@ def test_a_server_says_where_it_listens_where_its_data_is_and_how_durable_and_hi
 
 def test_a_server_says_its_refusals_and_its_stop_a_line_each(tmp_path: Path) -> None:
     server = subprocess.Popen(
-        [sys.executable, "-m", "sdkit.cli.main", "serve", "store", "--data", str(tmp_path)],
+        [sys.executable, "-m", "sdkit.cli.start", "serve", "store", "--data", str(tmp_path)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -206,7 +252,7 @@ def test_a_server_says_its_refusals_and_its_stop_a_line_each(tmp_path: Path) -> 
 def test_a_second_signal_ends_it_at_once_and_without_a_traceback(tmp_path: Path) -> None:
     """The first one waits for a commit that a slow call holds up; here, for a lock."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "sdkit.cli.main", "serve", "store", "--data", str(tmp_path)]
+        [sys.executable, "-m", "sdkit.cli.start", "serve", "store", "--data", str(tmp_path)]
         + ["--grace-s", "1h"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -217,7 +263,8 @@ def test_a_second_signal_ends_it_at_once_and_without_a_traceback(tmp_path: Path)
 
     async def hold_up() -> None:
         async with StoreClient("127.0.0.1", port) as store:
-            await store.begin().put(b"a", b"1")
+            holder = store.begin()
+            await holder.put(b"a", b"1")
             waiting = asyncio.create_task(store.begin().put(b"a", b"2"))
             await asyncio.sleep(0.1)
             server.send_signal(signal.SIGINT)

@@ -20,8 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdkit.cli.addresses import parse_address
 from sdkit.cli.conversation import HELP
-from sdkit.cli.shell import Talk, Typed, parse_store
+from sdkit.cli.shell import Talk, Typed
 from sdkit.cli.store_sessions import USAGE
 from sdkit.cli.store_words import meant, shown
 from sdkit.errors import InvalidArgument
@@ -122,6 +123,9 @@ def test_a_transaction_that_nobody_here_began_is_named_by_its_number() -> None:
         ("begin\nbegin", "alice has a transaction open; expected commit or rollback"),
         ("versions", "expected 'versions KEY'"),
         ("passes soon", "expected 'passes 10s'"),
+        (f"passes {'9' * 400}", "expected 'passes 10s'"),
+        ("quit now", "expected 'quit'"),
+        ("help me", "expected 'help'"),
         ("put: x 1", "put is a command and no name; write NAME: put ..."),
         ("get 'x", 'no closing quotation in "get \'x"'),
     ],
@@ -223,6 +227,7 @@ class Listener:
         raise EOFError
 
     def complain(self, refusal: Refused) -> None: ...
+    def interrupt(self) -> None: ...
     def say(self, lines: list[str]) -> None:
         self.said += lines
 
@@ -261,27 +266,31 @@ def test_a_talk_that_cannot_begin_says_why_and_leaves_no_thread() -> None:
     "text", ["store://127.0.0.1:7000", "127.0.0.1:7000", "store://127.0.0.1:7000/", "7000", ":7000"]
 )
 def test_an_address_may_be_short(text: str) -> None:
-    assert parse_store(text) == ("127.0.0.1", 7000)
+    assert parse_address(text) == ("127.0.0.1", 7000)
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("stroe://db:7000", "no shell speaks stroe://; did you mean store://db:7000?"),
-        ("store://db", "'db' is not an address; write HOST:PORT"),
-        ("store://db:70000", "'db:70000' is not an address"),
-        ("99999", "'127.0.0.1:99999' is not an address"),
+        ("stroe://db:7000", "'stroe://db:7000' is not an address; write HOST:PORT, store://"),
+        ("store://db", "'store://db' is not an address; write HOST:PORT"),
+        ("store://db:70000", "'store://db:70000' is not an address"),
+        ("99999", "'99999' is not an address"),
+        ("", "'' is not an address"),
+        ("::1:7000", "'::1:7000' is not an address"),
+        ("db:\u0667\u0660", "'db:\u0667\u0660' is not an address"),
+        ("a b:7000", "'a b:7000' is not an address"),
     ],
 )
 def test_a_wrong_address_is_refused_with_a_right_one(text: str, why: str) -> None:
     with pytest.raises(InvalidArgument) as raised:
-        parse_store(text)
+        parse_address(text)
     assert str(raised.value).startswith(why)
 
 
 def shell(*arguments: str, lines: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "sdkit.cli.main", "shell", *arguments],
+        [sys.executable, "-m", "sdkit.cli.start", "shell", *arguments],
         input=lines,
         capture_output=True,
         text=True,
@@ -307,7 +316,7 @@ def test_a_script_of_an_anomaly_can_be_told_to_the_shell_at_a_level() -> None:
 
 
 def test_several_shells_meet_at_one_server(tmp_path: Path) -> None:
-    serve = [sys.executable, "-m", "sdkit.cli.main", "serve", "store", "--json", "--stop-at-eof"]
+    serve = [sys.executable, "-m", "sdkit.cli.start", "serve", "store", "--json", "--stop-at-eof"]
     with subprocess.Popen(
         [*serve, "--port", "0", "--data", str(tmp_path / "data")],
         stdin=subprocess.PIPE,
@@ -350,7 +359,7 @@ def at_a_terminal() -> Iterator[tuple[subprocess.Popen[bytes], int, Callable[[st
     """The shell, as a person has it: the process, its terminal, and a way to wait for a text."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "sdkit.cli.main", "shell"],
+        [sys.executable, "-m", "sdkit.cli.start", "shell"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -365,7 +374,7 @@ def at_a_terminal() -> Iterator[tuple[subprocess.Popen[bytes], int, Callable[[st
         while text not in seen:
             assert select.select([ours], [], [], 30.0)[0], f"no {text!r} in {seen!r}"
             try:
-                got = os.read(ours, 4096).decode()
+                got = os.read(ours, 4096).decode(errors="replace")
             except OSError:  # the other end is closed
                 got = ""
             assert got, f"no {text!r} in {seen!r}"
@@ -392,17 +401,88 @@ def test_ctrl_d_ends_the_shell_and_rolls_back_what_is_open() -> None:
         assert process.wait(30) == 0
 
 
-def test_ctrl_c_ends_the_shell_and_rolls_back_what_is_open() -> None:
+def press_ctrl_c(process: subprocess.Popen[bytes], terminal: int) -> None:
+    """Until it is heard: a signal that comes just before readline waits is seen at the next key."""
+    process.send_signal(signal.SIGINT)
+    while not select.select([terminal], [], [], 2.0)[0]:
+        process.send_signal(signal.SIGINT)
+
+
+def test_ctrl_c_clears_the_line_and_twice_in_a_row_ends_the_shell() -> None:
     with at_a_terminal() as (process, terminal, until):
         until("alice> ")
         os.write(terminal, b"begin\nput x 1\n")
         until("ok")
         until("ok")
         until("alice> ")
-        # A signal that comes after the prompt and before readline waits for a key is seen at
-        # the next key. People press Ctrl-C again.
-        process.send_signal(signal.SIGINT)
-        while not select.select([terminal], [], [], 2.0)[0]:
-            process.send_signal(signal.SIGINT)
+        os.write(terminal, b"put x 2")
+        until("put x 2")
+        press_ctrl_c(process, terminal)
+        until("once more ends the shell")
+        until("alice> ")
+        os.write(terminal, b"get x\n")
+        until("    1")
+        until("alice> ")
+        press_ctrl_c(process, terminal)
+        until("once more ends the shell")
+        until("alice> ")
+        press_ctrl_c(process, terminal)
         until("# rolled back: alice")
         assert process.wait(30) == 128 + signal.SIGINT
+
+
+def test_ctrl_c_cuts_a_pause_short_and_the_sessions_go_on() -> None:
+    with at_a_terminal() as (process, terminal, until):
+        until("alice> ")
+        os.write(terminal, b"begin\npasses 1000s\n")
+        until("passes 1000s")
+        press_ctrl_c(process, terminal)
+        until("once more ends the shell")
+        until("alice> ")
+        os.write(terminal, b"put x 1\nlocks\npasses 0s\n")
+        until("alice: exclusive x")
+        until("ok")
+
+
+def test_a_byte_that_is_no_utf_8_is_refused_with_the_way_to_type_it() -> None:
+    why = r"byte 0xff is no text in UTF-8; a byte is typed as '\xff'"
+    with at_a_terminal() as (process, terminal, until):
+        until("alice> ")
+        os.write(terminal, b"put x \xff\n")
+        until(why)
+        os.write(terminal, b"quit\n")
+        assert process.wait(30) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "sdkit.cli.start", "shell"],
+        input=b"begin\n\xff\nget x\n",
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == b"begin\n    ok\n# rolled back: alice\n"
+    assert done.stderr.decode() == f"error: line 2: {why}\n"
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_shell_whose_window_is_closed_leaves_nothing_behind(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "sdkit.cli.start", "shell"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\ufeffbegin\n")  # with the mark that some editors write first
+        process.stdin.flush()
+        assert process.stdout.readline() == "begin\n"
+        assert process.stdout.readline() == "    ok\n"
+        assert list(tmp_path.iterdir()) != []
+        process.send_signal(number)
+        assert process.stdout.read() == "# rolled back: alice\n"
+        assert process.wait(30) == 128 + number
+    assert list(tmp_path.iterdir()) == []

@@ -159,7 +159,7 @@ def test_a_schedule_that_cannot_be_run_is_an_error_and_no_verdict(
 
 def test_ctrl_c_prints_what_is_known_so_far() -> None:
     words = ["sim", "journal", "--runs", "100000", "--json"]
-    command = [sys.executable, "-m", "sdkit.cli.main", *words]
+    command = [sys.executable, "-m", "sdkit.cli.start", *words]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
 from rich.console import Console
 
-from sdkit.cli.sim_comparison import bars, begin, plain, show
-from sdkit.scenarios.comparison import Comparison, Part, Plot, Table, Text
+from sdkit.cli.sim_comparison import bars, begin, compared, plain, show
+from sdkit.scenarios.comparison import Comparison, Part, Plot, Table, Tell, Text, tell_nobody
 
 
-def compare(seed: int) -> list[Part]:
+def compare(seed: int, tell: Tell = tell_nobody) -> list[Part]:
+    tell(0, 2, "a")
     return [
         Table("cost [each]", ("way", "calls", "share"), [("a", 12_345 + seed, 0.25)], ["a note"]),
         Plot("load", {"slow": [0.0, 0.1, 8.0], "quick": [1.0, 4.0]}),
@@ -58,6 +60,43 @@ def test_names_are_whole_on_a_narrow_screen_and_decimals_stand_in_line() -> None
         ["rendezvous", "1.16", "0.855", "1,234", "7", "1e-09"],
         ["b", "1.00", "2.500", "0.5", "2", "8", "1"],
     ]
+
+
+@pytest.mark.parametrize("width", [60, 70, 80])
+def test_no_word_is_cut_where_the_screen_is_narrow(width: int) -> None:
+    """The headings of cascade: one of them lost its end at 80 columns."""
+    headings = (
+        "calls are made with",
+        "pages",
+        "complete",
+        "median s",
+        "calls to Profile",
+        "well again after",
+    )
+    rows = [
+        ("a whole pipeline", 111, 0, 0.036, 40, "4 s"),
+        ("retries", 1, 2, 4.041, 795, "not in this run"),
+    ]
+    shown = io.StringIO()
+    show(Console(file=shown, width=width), [Table("narrow", headings, rows)])
+    text = shown.getvalue()
+    assert "…" not in text
+    words = [word for heading in headings for word in heading.split()]
+    assert set(words) <= set(text.split()) or width < 70
+    assert "a whole pipeline" in text
+
+
+def test_progress_is_shown_to_a_person_and_to_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compared(TOY, 3) == compare(3)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    assert compared(TOY, 3) == compare(3)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "0/2" in shown.err
 
 
 def test_as_json_it_has_the_kind_and_the_fields_of_each_part() -> None:

@@ -1,4 +1,4 @@
-"""A wheel installed without extras in an empty environment runs the demo."""
+"""A wheel in an empty environment: rooms without extras, the demo with the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from sdkit.cli.start import INSTALL
 from tests.pages import ROOT
+
+# Whatever is no part of the extras `cli` and `spec`.
+ROOMS = sorted(
+    path.parent.name
+    for path in (ROOT / "sdkit").glob("*/__init__.py")
+    if path.parent.name not in ("cli", "spec")
+)
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -28,32 +36,30 @@ def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_wheel_without_extras_runs_the_demo(tmp_path: Path) -> None:
-    built = run(
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "-w",
-        tmp_path,
-        ROOT,
-        cwd=tmp_path,
-    )
+def test_a_wheel_has_every_room_without_extras_and_runs_the_demo_with_cli(tmp_path: Path) -> None:
+    pip = (sys.executable, "-m", "pip")
+    built = run(*pip, "wheel", "--quiet", "--no-deps", "-w", tmp_path, ROOT, cwd=tmp_path)
     if built.returncode != 0 and "CI" not in os.environ:
         pytest.skip(f"pip cannot build a wheel on this machine: {built.stderr[-300:]}")
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("system_design_kit-*.whl")
     python = tmp_path / "empty" / "bin" / "python"
     venv.create(tmp_path / "empty", with_pip=False)  # our pip serves it, and saves making its own
-    installed = run(
-        sys.executable, "-m", "pip", "--python", python,
-        "install", "--quiet", "--no-compile", wheel, cwd=tmp_path,
-    )  # fmt: skip
+    install = (*pip, "--python", python, "install", "--quiet", "--no-compile")
+
+    installed = run(*install, wheel, cwd=tmp_path)
     assert installed.returncode == 0, installed.stderr
-    extras = run(python, "-c", "import hypothesis", cwd=tmp_path)
-    assert extras.returncode != 0, "the environment was not empty"
+    for name in ("hypothesis", "typer", "rich"):
+        assert run(python, "-c", f"import {name}", cwd=tmp_path).returncode != 0
+    for room in ROOMS:
+        imported = run(python, "-c", f"import sdkit.{room}", cwd=tmp_path)
+        assert imported.returncode == 0, imported.stderr
+    refused = run(python.parent / "sdkit", "demo", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == f"error: the command line needs typer: {INSTALL}\n"
+
+    installed = run(*install, f"{wheel}[cli]", cwd=tmp_path)
+    assert installed.returncode == 0, installed.stderr
     done = run(python.parent / "sdkit", "demo", "--seconds", "3", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)

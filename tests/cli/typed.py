@@ -18,16 +18,21 @@ def answers(text: str, config: StoreServerConfig | None = None) -> str:
             StoreServer(SimulatedHost("db"), config or StoreServerConfig()) as server,
             StoreClient(*server.address) as store,
         ):
-            return "\n".join(await typed(conversation(store), text)) + "\n"
+            subject = StoreSubject(store, lambda: _given(store))
+            try:
+                return "\n".join(await typed(Conversation(subject), text)) + "\n"
+            finally:
+                await subject.close()
 
     return run(main())
 
 
 def conversation(store: Store) -> Conversation:
-    async def given_store() -> Store:
-        return store
+    return Conversation(StoreSubject(store, lambda: _given(store)))
 
-    return Conversation(StoreSubject(store, given_store))
+
+async def _given(store: Store) -> Store:
+    return store
 
 
 async def typed(talk: Conversation, text: str) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import resource
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,8 @@ from sdkit.net import FewDescriptors, connect
 from sdkit.net.descriptors import RESERVE, connections_possible
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
+from sdkit.sim.sockets import SimulatedSocket
+from sdkit.trace.record import Record, listening
 from tests.net.services import serving
 
 INFINITY = resource.RLIM_INFINITY
@@ -94,3 +99,61 @@ def test_a_simulated_server_neither_reads_nor_raises_the_limit_of_the_process(
 
     run(main())
     assert limit.soft == 4
+
+
+def exhausted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the simulated system have no descriptor for another connection until this is empty."""
+    asked = [0]
+    accept = SimulatedSocket.accept
+
+    def refuse(listening: SimulatedSocket) -> tuple[SimulatedSocket, tuple[Any, ...]]:
+        if not asked:
+            return accept(listening)
+        asked[0] += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(SimulatedSocket, "accept", refuse)
+    return asked
+
+
+def test_without_a_descriptor_it_looks_away_for_a_second_and_then_takes_who_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = exhausted(monkeypatch)
+    said: list[Record] = []
+
+    async def main() -> None:
+        with listening(said.append, "server.exhausted"):
+            async with serving() as server:
+                waiting = asyncio.ensure_future(connect(*server.address))
+                await asyncio.sleep(2.5)
+                assert not waiting.done()
+                assert asked == [3], "it asks at once, and then once a second"
+                asked.clear()
+                async with await waiting as connection:
+                    assert await connection.call("echo", 1) == 1
+
+    run(main())
+    assert len(said) == 3
+    assert said[0].fields == {"reason": "Too many open files", "pause_s": 1.0}
+
+
+def test_a_server_that_is_left_while_it_looks_away_leaves_no_timer_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = exhausted(monkeypatch)
+    trouble: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, told: trouble.append(told))
+        async with serving() as server:
+            waiting = asyncio.ensure_future(connect(*server.address))
+            await asyncio.sleep(0.5)
+            assert asked == [1]
+        await asyncio.sleep(5)  # a timer that was left would have gone off
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    run(main())
+    assert trouble == []
+    assert asked == [1]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 from pathlib import Path
 
 import pytest
 
-from sdkit.errors import SdkitError
+from sdkit.errors import NotConnected, SdkitError
 from sdkit.host import running_on
 from sdkit.net import Connection, FewDescriptors, InsecureListener, connect, server
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
+from sdkit.sim.sockets import SimulatedSocket
 from sdkit.trace import Record, listening
 from tests.net.services import connected, raw_peer, serving
 
@@ -26,7 +28,11 @@ def table() -> dict[tuple[str, bool], set[str]]:
     return {(name, bool(span)): set(fields.split(", ")) for name, span, fields in rows}
 
 
-async def everything() -> None:
+def _exhausted(_listening: SimulatedSocket) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+async def everything(monkeypatch: pytest.MonkeyPatch) -> None:
     async def slow(_c: Connection) -> None:
         await asyncio.sleep(1000)
 
@@ -45,6 +51,11 @@ async def everything() -> None:
     with pytest.warns(InsecureListener):
         async with serving(host="0.0.0.0"):
             pass
+    monkeypatch.setattr(SimulatedSocket, "accept", _exhausted)
+    async with serving() as busy:
+        with pytest.raises(NotConnected):
+            await connect(*busy.address, timeout_s=0.1)
+    monkeypatch.undo()
     with pytest.warns(FewDescriptors), running_on(SimulatedHost("small", descriptors_max=64)):
         async with serving(connections_max=1001):
             pass
@@ -61,7 +72,7 @@ def test_the_page_names_every_metric_of_a_server() -> None:
     assert run(main()) == set(server.MEANINGS)
 
 
-def test_the_page_names_every_event_and_every_field() -> None:
+def test_the_page_names_every_event_and_every_field(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[tuple[str, bool], set[str]] = {}
 
     def note(record: Record) -> None:
@@ -70,5 +81,5 @@ def test_the_page_names_every_event_and_every_field() -> None:
             seen.setdefault(key, set()).update(record.fields)
 
     with listening(note):
-        run(everything())
+        run(everything(monkeypatch))
     assert seen == table()

@@ -11,6 +11,7 @@ from sdkit.sim.explore import run_once
 from sdkit.sim.faults import Fault, Schedule
 
 SEEDS = (4, 5)  # of the second the durability is `interval`
+CRASHED = [4, pytest.param(5, marks=pytest.mark.slow)]
 SECONDS = 0.012
 RECOVERY = 24  # steps of an open after a crash, and some more
 
@@ -51,12 +52,13 @@ def test_the_runs_below_do_everything_that_a_journal_does(seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["kill", "power cut"])
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", CRASHED)
 def test_a_crash_before_every_step_breaks_no_promise(kind: str, seed: int) -> None:
     for step in range(1, len(steps_of(seed)) + 1):
         must_hold(crashes(seed, (kind, step)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", ["kill", "power cut"])
 @pytest.mark.parametrize("first", ["kill", "power cut"])
 def test_a_second_crash_in_the_recovery_breaks_no_promise(first: str, second: str) -> None:

@@ -30,7 +30,7 @@ def table(parts: list[Part], number: int) -> dict[str, list[object]]:
 def test_the_command_tells_the_same_to_people_and_programs(
     parts: list[Part], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(COMPARISONS, "hashing", replace(HASHING, compare=lambda seed: parts))
+    monkeypatch.setitem(COMPARISONS, "hashing", replace(HASHING, compare=lambda seed, tell: parts))
     as_json = CliRunner().invoke(app, ["sim", "hashing", "--json"])
     assert json.loads(as_json.stdout) == json.loads(json.dumps(plain(HASHING, 0, parts)))
     shown = CliRunner().invoke(app, ["sim", "hashing"]).stdout

@@ -1,5 +1,7 @@
 """Every scenario holds, over many seeds; CI asks for five times as many with ``SEEDS=5``.
 
+All but the first block of each are slow tests.
+
 ``make explore`` goes on with other seeds for as long as it is told to.
 """
 
@@ -17,7 +19,11 @@ BLOCK = 25
 # A minute and a half of one processor in all.
 BLOCKS = {"bank": 6, "levels": 3, "registers": 2, "journal": 10, "rpc": 6, "clocks": 2}
 TIMES = int(os.environ.get("SEEDS", "1"))
-CASES = [(name, block * BLOCK) for name, count in BLOCKS.items() for block in range(count * TIMES)]
+CASES = [
+    pytest.param(name, block * BLOCK, marks=[pytest.mark.slow] if block else [])
+    for name, count in BLOCKS.items()
+    for block in range(count * TIMES)
+]
 
 
 @pytest.mark.parametrize(("name", "first"), CASES, ids=lambda value: str(value))

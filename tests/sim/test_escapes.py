@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import importlib.metadata
 import inspect
 import io
 import linecache
+import multiprocessing
 import os
 import random
 import re
 import secrets
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -22,6 +26,7 @@ import uuid
 import warnings
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -115,6 +120,18 @@ async def over_udp() -> None:
         ("open(", lambda: tempfile.TemporaryFile().close()),
         ("sleep(1)", lambda: time.sleep(1)),
         ("getaddrinfo('localhost', 80)", lambda: socket.getaddrinfo("localhost", 80)),
+        ("forkpty()", lambda: os.forkpty()),
+        ("execv('/bin/true', ['true'])", lambda: os.execv("/bin/true", ["true"])),
+        ("start_new_thread(", lambda: _thread.start_new_thread(str, ())),
+        ("fork()", lambda: multiprocessing.get_context("fork").Process(target=str).start()),
+        ("fork_exec(", lambda: multiprocessing.get_context("spawn").Process(target=str).start()),
+        ("signal(<Signals.SIGUSR1", lambda: signal.signal(signal.SIGUSR1, signal.SIG_DFL)),
+        ("alarm(1)", lambda: signal.alarm(1)),
+        ("connect('shop.db')", lambda: sqlite3.connect("shop.db")),
+        ("input('?')", lambda: input("?")),
+        ("time.clock_gettime(1)", lambda: time.clock_gettime(1)),
+        ("time.process_time()", lambda: time.process_time()),
+        ("time.thread_time_ns()", lambda: time.thread_time_ns()),
         ("socketpair()", lambda: socket.socketpair()),
         ("socket(family=1", lambda: socket.socket(socket.AF_UNIX)),
         ("socket(family=2", lambda: socket.socket(type=socket.SOCK_DGRAM)),
@@ -131,6 +148,65 @@ def test_it_is_refused_with_the_call_and_the_line(named: str, call: Callable[[],
     place = re.search(rf"{HERE}:(\d+)", message)
     assert place, message
     assert line <= int(place[1]) <= last
+
+
+def test_a_database_in_memory_is_not_refused() -> None:
+    def count() -> object:
+        with closing(sqlite3.connect(":memory:")) as database:
+            return database.execute("select 1 + 1").fetchone()
+
+    assert in_simulation(count) == (2,)
+
+
+def test_who_reads_a_clock_is_told_of_the_clock_of_the_loop() -> None:
+    with pytest.raises(NotSimulated, match=r"the loop: asyncio\.get_running_loop\(\)\.time\(\)"):
+        in_simulation(lambda: time.monotonic())
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["time.clock_gettime(time.CLOCK_MONOTONIC)", "time.process_time()", "time.thread_time()"],
+)
+def test_a_library_gets_virtual_time_from_the_other_clocks_too(call: str) -> None:
+    assert in_simulation(lambda: ask(call), after_s=7.0) == 7.0
+    wall = in_simulation(lambda: ask("time.clock_gettime_ns(time.CLOCK_REALTIME)"), after_s=7.0)
+    assert wall == EPOCH_NS + 7_000_000_000
+
+
+def test_a_machine_sees_its_own_tasks_only_and_in_one_order() -> None:
+    """The usual way to shut down, cancel all tasks, ends this machine's and nobody else's."""
+    seen: list[list[str]] = []
+
+    async def serve() -> None:
+        others = [asyncio.create_task(asyncio.sleep(100)) for _ in range(20)]
+        await asyncio.sleep(1)
+        mine = asyncio.all_tasks() - {asyncio.current_task()}
+        seen.append([task.get_name() for task in asyncio.all_tasks()])
+        for task in mine:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def play(world: World) -> set[str]:
+        waits = asyncio.create_task(asyncio.sleep(5), name="of the play")
+        for name in ("db", "shop"):
+            world.machine(name).boot(serve)
+            await asyncio.sleep(0.1)
+        await asyncio.gather(*(machine.ended for machine in world.machines.values()))
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        await waits
+        return names
+
+    names = simulate(play).value
+    assert "of the play" in names
+    assert not any(name.startswith(("db", "shop")) for name in names)
+    assert [name.removeprefix("db") for name in seen[0]] == [
+        name.removeprefix("shop") for name in seen[1]
+    ]
+    assert len(seen[0]) == 21
+    first = list(seen)
+    seen.clear()
+    assert simulate(play).value == names
+    assert seen == first
 
 
 def test_a_library_may_not_open_a_file_either_and_the_line_that_led_there_is_named() -> None:

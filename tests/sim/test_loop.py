@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 
 from sdkit import host as hosts
 from sdkit.sim import selector
+from sdkit.sim.links import Tail
 from sdkit.sim.loop import Deadlock, Livelock, run
 from sdkit.sim.sockets import NotSimulated
 
@@ -184,6 +186,104 @@ def test_a_deadlock_looks_into_async_generators() -> None:
     line = never_yields.__code__.co_firstlineno + 1
     assert f"test_loop.py:{line} in never_yields" in str(caught.value)
     assert "in Event.wait" in str(caught.value)
+
+
+async def sleeps() -> None:
+    await asyncio.sleep(math.inf)
+
+
+async def waits_with_an_endless_time_out() -> None:
+    await asyncio.wait_for(asyncio.Event().wait(), math.inf)
+
+
+async def is_within_an_endless_time_out() -> None:
+    async with asyncio.timeout(math.inf):
+        await asyncio.Event().wait()
+
+
+async def is_to_be_called_at_the_end_of_time() -> None:
+    loop = asyncio.get_running_loop()
+    loop.call_later(math.inf, print)
+    loop.call_at(math.inf, print)
+    await asyncio.wait([loop.create_task(asyncio.Event().wait())], timeout=math.inf)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        sleeps,
+        waits_with_an_endless_time_out,
+        is_within_an_endless_time_out,
+        is_to_be_called_at_the_end_of_time,
+    ],
+)
+@pytest.mark.parametrize("lateness_s", [0.0, 1e-6])
+def test_a_timer_that_never_fires_does_not_keep_a_deadlock_from_being_one(
+    program: Program, lateness_s: float
+) -> None:
+    async def main() -> None:
+        await asyncio.sleep(3)
+        await program()
+
+    with pytest.raises(Deadlock, match="at 3 s every task waits"):
+        run(main(), lateness_s=lateness_s)
+
+
+def test_beside_an_endless_time_out_messages_and_timers_arrive() -> None:
+    async def main() -> float:
+        async with asyncio.timeout(math.inf):
+            async with await asyncio.start_server(hang_up, "127.0.0.1", 9) as server:
+                reader, writer = await asyncio.open_connection("127.0.0.1", 9)
+                assert await reader.read() == b""
+                writer.close()
+                server.close()
+            await asyncio.sleep(1_000_000)
+        return now()
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    assert 1_000_000 < run(main()) < 1_000_001
+
+
+def test_a_time_of_any_length_is_one_jump() -> None:
+    async def main() -> float:
+        await asyncio.sleep(1e300)
+        return now()
+
+    assert run(main()) == 1e300
+
+
+def test_a_timer_at_no_time_is_refused() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(math.nan, print)
+
+    with pytest.raises(ValueError, match="nan"):
+        run(main())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lateness_s": -1.0},
+        {"lateness_s": math.nan},
+        {"buffer_bytes": 0},
+        {"buffer_bytes": True},
+        {"latency_s": math.nan},
+        {"latency_s": -0.001},
+        {"latency_s": (0.0, math.inf)},
+        {"latency_s": (0.0, 1.0, 2.0)},
+        {"latency_s": Tail(0.1, math.nan)},
+    ],
+)
+def test_what_a_simulation_cannot_be_made_with_is_refused(options: dict[str, Any]) -> None:
+    async def main() -> None:
+        pass
+
+    program = main()
+    with pytest.raises(ValueError, match=next(iter(options))):
+        run(program, **options)
+    program.close()
 
 
 def test_a_livelock_is_an_error_and_not_a_hang() -> None:

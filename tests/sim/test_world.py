@@ -8,6 +8,7 @@ import pickle
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
@@ -101,7 +102,7 @@ def test_a_program_that_raises_ends_the_run_by_its_name() -> None:
         machine.boot(main)
         await asyncio.sleep(100)
 
-    run = simulate(play)
+    run = simulate(play, may_fail=True)
     assert isinstance(run.error, MachineFailed)
     assert str(run.error) == "db, boot 2 ended with KeyError: 'lost'"
     assert isinstance(run.error.__cause__, KeyError)
@@ -138,7 +139,7 @@ def test_a_program_that_leaves_by_sys_exit_ends_its_machine_and_nothing_else() -
 
     codes = [3, 0]
     assert simulate(play).error is None
-    assert str(simulate(play).error) == "db ended with SystemExit: 3"
+    assert str(simulate(play, may_fail=True).error) == "db ended with SystemExit: 3"
 
 
 def test_a_play_that_raises_is_the_error_of_its_run() -> None:
@@ -147,7 +148,7 @@ def test_a_play_that_raises_is_the_error_of_its_run() -> None:
         await asyncio.sleep(1)
         raise KeyError("lost")
 
-    assert isinstance(simulate(play).error, KeyError)
+    assert isinstance(simulate(play, may_fail=True).error, KeyError)
 
 
 def test_a_task_that_a_program_leaves_behind_is_a_leak() -> None:
@@ -160,7 +161,7 @@ def test_a_task_that_a_program_leaves_behind_is_a_leak() -> None:
         await machine.ended
 
     tasks: list[asyncio.Task[None]] = []
-    run = simulate(play)
+    run = simulate(play, may_fail=True)
     assert isinstance(run.error, Leak)
     assert str(run.error) == "db has ended and left: task forgotten"
 
@@ -178,7 +179,7 @@ def test_a_task_whose_error_nobody_looked_at_is_an_error_of_the_run() -> None:
         machine.boot(main)
         await asyncio.sleep(50)
 
-    run = simulate(play)
+    run = simulate(play, may_fail=True)
     assert isinstance(run.error, Unhandled)
     assert "exception was never retrieved: KeyError('nobody looks')" in str(run.error)
 
@@ -192,7 +193,7 @@ def test_a_callback_that_raises_is_an_error_of_the_run() -> None:
         world.machine("db").boot(main)
         await asyncio.sleep(50)
 
-    assert "on db: Exception in callback" in str(simulate(play).error)
+    assert "on db: Exception in callback" in str(simulate(play, may_fail=True).error)
 
 
 def test_what_is_still_up_at_the_end_is_frozen_and_silent() -> None:
@@ -216,6 +217,21 @@ def test_what_is_still_up_at_the_end_is_frozen_and_silent() -> None:
     assert "test.late" not in [row.name for row in run.recorded]
 
 
+def test_a_run_that_fails_raises_unless_its_outcome_is_asked_for() -> None:
+    """A test that forgets to look at the result is not green for ever."""
+
+    async def play(world: World) -> None:
+        await asyncio.sleep(1)
+        raise KeyError("lost")
+
+    with pytest.raises(KeyError, match="lost"):
+        simulate(play)
+    run = simulate(play, may_fail=True)
+    assert isinstance(run.error, KeyError)
+    with pytest.raises(KeyError, match="lost"):
+        run.value  # noqa: B018
+
+
 def test_ctrl_c_is_not_an_error_of_the_run() -> None:
     async def play(world: World) -> None:
         world.machine("db").boot(for_ever)
@@ -226,6 +242,23 @@ def test_ctrl_c_is_not_an_error_of_the_run() -> None:
     with pytest.raises(KeyboardInterrupt):
         simulate(play)
     assert gc.isenabled()
+
+
+def test_the_error_of_a_run_keeps_nothing_of_its_world() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(1)
+        raise OSError("no")
+
+    async def play(world: World) -> None:
+        worlds.append(weakref.ref(world))
+        world.machine("other").boot(for_ever)
+        world.machine("db").boot(fails)
+        await asyncio.sleep(100)
+
+    worlds: list[weakref.ref[World]] = []
+    run = simulate(play, may_fail=True)
+    assert isinstance(run.error, MachineFailed)
+    assert worlds[0]() is None, "its sockets would complain of their end, in whoever comes next"
 
 
 def test_a_run_goes_to_another_process() -> None:
@@ -313,7 +346,7 @@ def test_a_deadlock_names_the_machine_and_leaves_the_dead_out() -> None:
         world.machines["cache"].pause()
         await world.machines["db"].ended
 
-    error = simulate(play).error
+    error = simulate(play, may_fail=True).error
     assert isinstance(error, Deadlock)
     text = str(error)
     assert "web main waits for web helper" in text
@@ -333,7 +366,7 @@ def test_a_livelock_names_the_machine_and_the_next_timer(monkeypatch: pytest.Mon
         world.machine("db").boot(spin)
         await asyncio.sleep(9.5)
 
-    error = simulate(play).error
+    error = simulate(play, may_fail=True).error
     assert isinstance(error, Livelock)
     assert "db main" in str(error)
     assert "the next timer is due at 9.5" in str(error)
@@ -362,7 +395,7 @@ def test_a_livelock_names_the_bytes_under_way(monkeypatch: pytest.MonkeyPatch) -
         await for_ever()
 
     assert "7 bytes are under way there on 10.0.0.2:49152 -> 10.0.0.1:80" in str(
-        simulate(play).error
+        simulate(play, may_fail=True).error
     )
 
 

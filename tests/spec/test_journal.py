@@ -10,12 +10,17 @@ from random import Random
 
 import pytest
 from hypothesis import settings
+from typer.testing import CliRunner
 
+from sdkit.cli.journal import holds_journal
+from sdkit.cli.main import app
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.spec import journal_promises as promises
 from sdkit.spec.journal import Open, journal
 from sdkit.spec.journal_crashes import journal_crashes
+from sdkit.spec.journal_damage import Image, journal_damage
 from sdkit.spec.journal_schedules import journal_schedules
+from sdkit.storage.disk import Disk
 from sdkit.storage.journal import Journal, JournalConfig
 from sdkit.storage.local_disk import LocalDisk
 from sdkit.storage.wal import SegmentHeader
@@ -65,6 +70,27 @@ TestJournalNone = journal(opener(durability="none"))
 TestJournalOnARealDisk = fewer_examples(journal(in_a_directory, loop="real"))
 TestJournalCrashes = journal_crashes(Journal, seeds=range(150))
 TestJournalSchedules = journal_schedules(Journal, seeds=range(40))
+
+
+def on_a_real_disk(image: Image) -> LocalDisk:
+    """A new directory that holds these files."""
+    directory = Path(tempfile.mkdtemp(dir=_somewhere["tmp_path"]))
+    for name, content in image.items():
+        (directory / name).write_bytes(content)
+    return LocalDisk(directory)
+
+
+def says_the_command(disk: LocalDisk) -> bool:
+    """Is ``sdkit journal DIR --verify`` content?"""
+    if not holds_journal(disk.path):
+        return True  # it says so, and a start would begin a new one
+    return CliRunner().invoke(app, ["journal", str(disk.path), "--verify"]).exit_code == 0
+
+
+TestJournalDamage = journal_damage()
+TestTheCommandOnARealDisk = fewer_examples(
+    journal_damage(is_whole=says_the_command, put=on_a_real_disk, loop="real")
+)
 
 
 HOLDS = "test_it_holds_what_was_appended_however_often_it_is_reopened"
@@ -157,3 +183,26 @@ def test_a_record_must_be_valid_in_one_place_only(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(SegmentHeader, "crc_start", mutants.AnywhereHeader.crc_start)
     spec = journal_schedules(seeds=range(400))
     assert_caught(spec, by="test_a_foreign_record_in_a_torn_group")
+
+
+ALIKE = "test_looking_and_opening_judge_alike"
+
+
+@pytest.mark.parametrize(
+    ("mutant", "caught_by"),
+    [
+        (mutants.looks_only_where_a_header_names_the_room, ALIKE),
+        (mutants.looks_only_at_what_the_state_needs, ALIKE),
+        (mutants.overlooks_torn_tails, ALIKE),
+        (mutants.minds_unfinished_files, ALIKE),
+        (mutants.opens_what_it_looks_at, "test_looking_changes_nothing"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_the_specification_catches_a_look(mutant: Callable[[Disk], bool], caught_by: str) -> None:
+    assert_caught(journal_damage(is_whole=mutant), by=caught_by)
+
+
+def test_the_specification_catches_an_opening_that_is_milder() -> None:
+    spec = journal_damage(journal_type=mutants.CutsWithoutAWord)
+    assert_caught(spec, by=ALIKE)

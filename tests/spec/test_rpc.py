@@ -43,6 +43,8 @@ def ours(connection_type: type[Connection] = Connection) -> Make:
 
 
 TestRpc = rpc(ours())
+ANSWER = "test_every_call_gets_exactly_one_answer_whatever_its_handler_does"
+REFUSED = "test_what_cannot_be_sent_is_refused_before_it_reaches_another_call"
 
 
 def test_it_is_the_same_on_real_sockets() -> None:
@@ -67,6 +69,12 @@ def test_it_is_the_same_on_real_sockets() -> None:
         (mutants.SendsWithoutCredit, "test_a_producer_is_a_window_ahead_at_most"),
         (mutants.SaysThatLostCallsDidNotHappen, "test_what_is_said_not_to_have_happened_did_not"),
         (mutants.LeavesEverythingInDoubt, "test_what_is_said_not_to_have_happened_did_not"),
+        (mutants.SendsWhatCannotBeRead, ANSWER),
+        (mutants.SendsWhatCannotBeRead, REFUSED),
+        (mutants.SendsAnyMethod, REFUSED),
+        (mutants.TellsErrorsAsTheyAre, ANSWER),
+        (mutants.LetsCancellationsThrough, ANSWER),
+        (mutants.IsSilentAboutFailures, ANSWER),
         (mutants.FreesThePlaceOfWithdrawnCalls, "test_no_more_handlers_run_than_the_limit_allows"),
     ],
 )

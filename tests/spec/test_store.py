@@ -70,7 +70,9 @@ TestOneSessionLocking = fewer(one_session(engine(config=LOCKING)), 30)
 TestSessionsLocking = fewer(sessions(engine(config=LOCKING)), 20)
 TestLocking = serializable(engine(config=LOCKING))
 TestOptimistic = serializable(engine(), reads_wait=False)
-TestOptimisticAndForgetful = serializable(engine(RemembersLittle), reads_wait=False)
+TestOptimisticAndForgetful = pytest.mark.slow(
+    serializable(engine(RemembersLittle), reads_wait=False)
+)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,9 @@ def test_the_specification_catches(mutant: Mutant) -> None:
         "sessions": lambda: sessions(engine(mutant.database), each_alone=True),
         "instant_of_commit": lambda: commits(mutant.database),
         "locking": lambda: serializable(engine(mutant.database, config=LOCKING), each_alone=True),
-        "optimistic": lambda: serializable(engine(mutant.database), each_alone=True),
+        "optimistic": lambda: serializable(
+            engine(mutant.database), reads_wait=False, each_alone=True
+        ),
     }
     assert_caught(cases[mutant.part](), mutant.property)
 

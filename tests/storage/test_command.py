@@ -6,13 +6,18 @@ import asyncio
 import json
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from sdkit.cli.main import app
+from sdkit.errors import DirectoryUnusable, InvalidArgument
 from sdkit.host import Host
+from sdkit.sim.disk import SimulatedDisk
+from sdkit.sim.loop import run
 from sdkit.storage import Journal, LocalDisk
+from sdkit.storage.inspect import inspect
 from sdkit.trace import Record, listening
 
 FIRST = "000000000001.wal"
@@ -127,3 +132,37 @@ def test_a_run_says_what_it_does(tmp_path: Path, name: str) -> None:
     with listening(heard.append):
         write(tmp_path)
     assert name in {record.name for record in heard}
+
+
+@pytest.mark.parametrize(
+    "name", ["000000000002.wal", "000000000002.wal.tmp", "snapshot", "snapshot.tmp", "journal.lock"]
+)
+def test_a_directory_with_the_name_of_a_file_is_in_the_way_and_said_to_be(
+    tmp_path: Path, name: str
+) -> None:
+    write(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
+    said = CliRunner().invoke(app, ["journal", str(tmp_path), "--verify"])
+    assert said.exit_code == 1
+    assert f"{name} is a directory: move it away" in said.stdout
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "journal.lock").unlink()
+    (tmp_path / "journal.lock").symlink_to(FIRST)
+    before = (tmp_path / FIRST).read_bytes()
+    assert CliRunner().invoke(app, ["journal", str(tmp_path), "--verify"]).exit_code == 1
+    with pytest.raises(DirectoryUnusable):
+        write(tmp_path)
+    assert (tmp_path / FIRST).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("records_max", -1), ("records_max", "5"), ("from_lsn", "1"), ("from_lsn", 0)],
+)
+def test_what_is_no_number_to_look_by_is_refused(argument: str, value: Any) -> None:
+    with pytest.raises(InvalidArgument, match=argument):
+        run(inspect(SimulatedDisk(), **{argument: value}))

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self, TypeVar
 
-from sdkit.store.interface import Isolation, Transaction, TransactionInfo, VersionInfo
+from sdkit.store.interface import Isolation, Level, Transaction, TransactionInfo, VersionInfo
 
 T = TypeVar("T")
 
@@ -24,19 +24,19 @@ class Anarchy:
         self.data: dict[bytes, bytes] = {}
 
     def begin(
-        self, *, isolation: Isolation = Isolation.REPEATABLE_READ, read_only: bool = False
+        self, *, isolation: Level = Isolation.REPEATABLE_READ, read_only: bool = False
     ) -> Transaction:
-        return Unruly(self.data, isolation)
+        return Unruly(self.data, Isolation(isolation))
 
     async def run(
         self,
         function: Callable[[Transaction], Awaitable[T]],
         *,
-        isolation: Isolation = Isolation.REPEATABLE_READ,
+        isolation: Level = Isolation.REPEATABLE_READ,
         read_only: bool = False,
         attempts: int = 10,
     ) -> T:
-        return await function(Unruly(self.data, isolation))
+        return await function(Unruly(self.data, Isolation(isolation)))
 
     async def versions(self, key: bytes) -> list[VersionInfo]:
         return []

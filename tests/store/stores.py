@@ -22,10 +22,10 @@ async def engine_on(
 
 async def put(store: Store, **values: bytes) -> int:
     """Commit some keys; returns the position."""
-    transaction = store.begin()
-    for key, value in values.items():
-        await transaction.put(key.encode(), value)
-    return await transaction.commit()
+    async with store.begin() as transaction:
+        for key, value in values.items():
+            await transaction.put(key.encode(), value)
+        return await transaction.commit()
 
 
 async def everything(store: Store) -> dict[bytes, bytes]:

@@ -149,6 +149,7 @@ def where() -> Iterator[str]:
         yield address
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolation", Isolation)
 def test_postgresql_shows_the_same_but_for_dirty_reads(isolation: Isolation, where: str) -> None:
     async def measured() -> list[str]:

@@ -416,7 +416,7 @@ def test_one_transaction_too_many_is_refused_and_one_less_is_enough() -> None:
             with pytest.raises(Overloaded, match="transactions_max is 2"):
                 store.begin()
             await first.rollback()
-            store.begin()
+            _third = store.begin()
 
     run(main())
 

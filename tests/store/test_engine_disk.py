@@ -264,7 +264,7 @@ def test_nothing_remains_after_the_engine_is_closed() -> None:
     async def main() -> None:
         async with engine_on() as store:
             await put(store, a=b"1")
-            store.begin()
+            _left_open = store.begin()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(main())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from random import Random
+from typing import Any, TypeAlias
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,10 +15,16 @@ from sdkit.store.deadlock import Deadlock, choose_victim, deadlock_error, find_c
 from sdkit.store.locks import Kind, LockTable, Request
 from sdkit.store.ranges import just
 
+Ask: TypeAlias = "tuple[Owner, tuple[Any, ...]]"
+
 
 @dataclass(frozen=True)
 class Owner:
     id: int
+
+    @property
+    def age(self) -> int:
+        return self.id
 
 
 A, B, C = Owner(1), Owner(2), Owner(3)
@@ -167,8 +175,10 @@ asks = st.tuples(
 class Model:
     """Plays requests on a table, and knows by itself what is held and who waits."""
 
-    def __init__(self) -> None:
-        self.locks: LockTable[Owner] = LockTable()
+    def __init__(self, locks: LockTable[Owner] | None = None) -> None:
+        self.locks = locks or LockTable()
+        self.reorders = 0
+        self.aborted: list[Owner] = []
         self.held: list[Request[Owner]] = []
         self.waiting: dict[Owner, Request[Owner]] = {}
 
@@ -182,11 +192,26 @@ class Model:
             return
         self.waiting[owner] = request
         self.locks.enqueue(request)
-        while cycle := find_cycle(owner, self.waits_for):
-            everything = find_cycle(owner, self.really_waits_for)
-            assert everything
-            self.end(choose_victim(cycle))
-        assert not find_cycle(owner, self.really_waits_for), "a circle that nobody has found"
+        while cycle := find_cycle(owner, self.holders_before):
+            victim = choose_victim(cycle)
+            self.aborted.append(victim)
+            self.end(victim)
+        found = find_cycle(owner, self.waits_for)
+        assert bool(found) == bool(find_cycle(owner, self.really_waits_for))
+        if found:
+            self.reorders += 1
+            self.granted(self.locks.reorder())
+        for each in self.waiting:
+            assert not find_cycle(each, self.really_waits_for), "a circle that nobody has found"
+
+    def holders_before(self, owner: Owner) -> list[Owner]:
+        waiting = self.waiting
+        return list(self.locks.held_against(waiting[owner])) if owner in waiting else []
+
+    def granted(self, requests: list[Request[Owner]]) -> None:
+        for request in requests:
+            self.held.append(request)
+            del self.waiting[request.owner]
 
     def waits_for(self, owner: Owner) -> list[Owner]:
         return list(self.locks.waits_for(self.waiting[owner])) if owner in self.waiting else []
@@ -195,18 +220,12 @@ class Model:
         return list(self.locks.before(self.waiting[owner])) if owner in self.waiting else []
 
     def end(self, owner: Owner) -> None:
-        granted: list[Request[Owner]] = []
         if owner in self.waiting:
-            granted += self.locks.withdraw(self.waiting.pop(owner))
+            self.granted(self.locks.withdraw(self.waiting.pop(owner)))
         mine = [each for each in self.held if each.owner is owner]
         self.held = [each for each in self.held if each.owner is not owner]
         keys = list(dict.fromkeys(each.key for each in mine if each.kind is Kind.EXCLUSIVE))
-        self.held += granted
-        granted = self.locks.release(owner, keys)
-        self.held += granted
-        self.waiting = {
-            other: request for other, request in self.waiting.items() if request not in self.held
-        }
+        self.granted(self.locks.release(owner, keys))
 
     def check(self) -> None:
         for one in self.held:
@@ -222,26 +241,108 @@ def conflict(one: Request[Owner], other: Request[Owner]) -> bool:
     )
 
 
-@given(st.lists(asks, max_size=40))
-def test_no_two_conflict_nobody_waits_for_nobody_and_every_circle_is_found(
-    program: list[tuple[Owner, tuple[Any, ...]]],
-) -> None:
-    model = Model()
-    makers: dict[str, Callable[..., Request[Owner]]] = {"write": write, "read": read, "scan": scan}
+MAKERS: dict[str, Callable[..., Request[Owner]]] = {"write": write, "read": read, "scan": scan}
+# The length is drawn first: lists alone would be short.
+programs = st.integers(1, 40).flatmap(lambda n: st.lists(asks, min_size=n, max_size=n))
+
+
+def follow(program: list[Ask], model: Model) -> None:
+    """Play a program, and look after each step."""
     for owner, (verb, *arguments) in program:
         if owner in model.waiting:
             continue
         if verb == "end":
             model.end(owner)
         else:
-            model.ask(owner, makers[verb](owner, *arguments))
+            model.ask(owner, MAKERS[verb](owner, *arguments))
         model.check()
+
+
+@given(programs)
+def test_no_two_conflict_nobody_waits_for_nobody_and_every_circle_is_found(
+    program: list[Ask],
+) -> None:
+    model = Model()
+    follow(program, model)
     for owner in [*OWNERS, *OWNERS]:
         model.end(owner)
+        model.check()
     assert not model.held
     assert not model.waiting
     assert not model.locks.shared
     assert not model.locks.holders
+
+
+LOST_WAKE_UP: list[Ask] = [
+    (A, ("write", b"b")),
+    (B, ("read", b"a")),
+    (C, ("scan", b"a", b"c")),
+    (B, ("write", b"a")),
+    (A, ("write", b"a")),
+]
+"""A writer is placed before an upgrade that it waits for, and the scan between them goes."""
+
+
+def test_who_waits_behind_one_that_it_holds_back_goes_on_when_its_way_is_free() -> None:
+    locks: LockTable[Owner] = LockTable()
+    assert take(locks, A, b"b")
+    assert locks.take(read(B, b"a"))
+    between, upgrade, writer = scan(C, b"a", b"c"), write(B, b"a"), write(A, b"a")
+    queued(locks, between, upgrade, writer)
+    assert owners(locks.withdraw(between)) == [B]
+
+
+def test_a_circle_that_only_the_order_of_asking_has_made_costs_nobody_anything() -> None:
+    model = Model()
+    follow(LOST_WAKE_UP, model)
+    assert model.reorders == 1
+    assert not model.aborted
+    model.end(B)
+    assert list(model.waiting) == [C]
+    model.end(A)
+    assert not model.waiting
+
+
+class LooksAtTheHeadOnly(LockTable[Owner]):
+    def next_of(self, key: bytes) -> Request[Owner] | None:
+        for head in self._queues.get(key, ()):
+            return None if any(self.held_against(head)) else head
+        return None
+
+
+class NeverReorders(LockTable[Owner]):
+    def reorder(self) -> list[Request[Owner]]:
+        return []
+
+
+class MovesNobodyForward(LockTable[Owner]):
+    """Looks again who can be granted, in the old order."""
+
+    def reorder(self) -> list[Request[Owner]]:
+        return self._grant_next(list(self._queues))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (LooksAtTheHeadOnly, "it waits for nobody"),
+        (NeverReorders, "a circle that nobody has found"),
+        (MovesNobodyForward, "a circle that nobody has found"),
+    ],
+)
+def test_random_programs_find_a_table_that(wrong: type[LockTable[Owner]], complaint: str) -> None:
+    random = Random(7)
+
+    def some_step() -> tuple[Any, ...]:
+        verb = random.choice(["write"] * 4 + ["read"] * 3 + ["scan"] * 2 + ["end"])
+        if verb == "scan":
+            return (verb, *sorted(random.sample(BOUNDS, 2)))
+        return (verb,) if verb == "end" else (verb, random.choice(KEYS))
+
+    with pytest.raises(AssertionError, match=complaint):
+        for _ in range(3000):
+            program = [(random.choice(OWNERS), some_step()) for _ in range(30)]
+            follow(program, Model(wrong()))
 
 
 @given(

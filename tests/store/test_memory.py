@@ -58,6 +58,7 @@ def test_a_transaction_that_has_ended_holds_none_of_its_values(how: str) -> None
             value = b"x" * 1000
             references = sys.getrefcount(value)
             transaction = store.begin()
+            inside = store.database.transactions[transaction.id]
             await transaction.get(b"a")
             async with transaction.savepoint():
                 await transaction.put(b"b", value)
@@ -81,10 +82,10 @@ def test_a_transaction_that_has_ended_holds_none_of_its_values(how: str) -> None
             else:
                 await transaction.rollback()
             await asyncio.sleep(1)
-            assert transaction.state.value == ("aborted" if how == "timed out" else how)
+            assert inside.state.value == ("aborted" if how == "timed out" else how)
             assert uncommitted(store) == 0
-            assert not transaction.writes
-            assert not transaction.locks
+            assert not inside.writes
+            assert not inside.locks
             assert sys.getrefcount(value) == references
 
     run(main())
@@ -260,8 +261,8 @@ def test_a_full_store_gives_locks_and_takes_deletes_and_no_flood_of_them() -> No
                 await transaction.delete(b"k0")
             assert len(await everything(store)) == before - 1
             with pytest.raises(StoreFull, match="max_bytes is 100000"):
-                for session in range(100):
-                    transaction = store.begin()
+                flood = [store.begin() for _ in range(100)]
+                for session, transaction in enumerate(flood):
                     for number in range(50):
                         await transaction.delete(b"none %d %d" % (session, number))
             assert 99_000 < uncommitted(store) <= 100_000

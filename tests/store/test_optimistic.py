@@ -177,6 +177,76 @@ def test_a_commit_of_very_many_keys_is_remembered_by_ranges() -> None:
     assert reader.earliest_out == 1
 
 
+def test_of_several_who_overwrite_what_was_read_the_first_counts() -> None:
+    """PostgreSQL's ``multiple-row-versions``: it aborts one of the four, the first."""
+
+    async def main() -> None:
+        async with engine_on() as store:
+            one, two, three, four = (store.begin(isolation=SERIALIZABLE) for _ in range(4))
+            assert await one.get(b"x") is None
+            await two.put(b"x", b"2")
+            await two.commit()
+            await three.put(b"x", b"3")
+            assert await three.get(b"y") is None
+            await four.put(b"y", b"4")
+            assert await four.get(b"z") is None
+            await four.commit()
+            await three.commit()
+            with pytest.raises(SerializationFailure):
+                async with one:
+                    await one.put(b"z", b"1")
+
+    run(main())
+
+
+@pytest.mark.parametrize("by_range", [False, True])
+def test_a_late_read_counts_against_the_first_overwriter_only(by_range: bool) -> None:
+    """The second is a pivot whose end has committed first: with it, the read would be refused."""
+    conflicts = Conflicts()
+    reader = conflicts.begin(1, 0, read_only=False)
+    committed(conflicts, [], [b"x"], 1)
+    second = conflicts.begin(3, 1, read_only=False)
+    assert conflicts.read(second, b"y") is None
+    committed(conflicts, [], [b"y"], 2)
+    assert conflicts.check_commit(second, [b"x"]) is None
+    conflicts.committed(second, [b"x"], 3)
+    assert second.earliest_out == 2
+    if by_range:
+        assert conflicts.read_range(reader, b"x", b"x\0") is None
+    else:
+        assert conflicts.read(reader, b"x") is None
+    assert reader.earliest_out == 1
+
+
+def test_a_key_that_nobody_else_has_overwritten_counts_beside_one_that_somebody_has() -> None:
+    conflicts = Conflicts()
+    reader = conflicts.begin(1, 0, read_only=False)
+    assert conflicts.read_range(reader, b"a", b"z") is None
+    committed(conflicts, [], [b"b"], 1)
+    pivot = conflicts.begin(3, 1, read_only=False)
+    assert conflicts.read(pivot, b"zz") is None
+    committed(conflicts, [], [b"zz"], 2)
+    assert conflicts.check_commit(pivot, [b"b"]) is None
+    error = conflicts.check_commit(pivot, [b"b", b"c"])
+    assert error is not None
+    assert error.fields["key"] == b"c"
+
+
+def test_a_delete_that_finds_nothing_does_not_hide_what_it_has_read() -> None:
+    async def main() -> None:
+        async with engine_on() as store:
+            one, other = (store.begin(isolation=SERIALIZABLE) for _ in range(2))
+            await one.put(b"b", b"1")
+            await one.delete(b"a")
+            assert await other.get(b"b") is None
+            await one.commit()
+            await other.put(b"a", b"2")
+            with pytest.raises(SerializationFailure):
+                await other.commit()
+
+    run(main())
+
+
 def test_who_was_aborted_may_repeat_at_once() -> None:
     async def main() -> None:
         async with engine_on() as store:

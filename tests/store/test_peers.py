@@ -17,6 +17,8 @@ from sdkit.store.interface import Isolation, Store
 from tests.store.adapters import postgresql
 from tests.store.adapters.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 # Each example opens a database or talks to a server: fewer of them than for ours.
 FEW = settings(
     max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)

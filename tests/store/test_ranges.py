@@ -92,7 +92,8 @@ def test_who_has_accessed_a_key_is_who_has_named_it_or_a_range_with_it(
         some = KEYS[:count]
         found = {owner for _, owner in accesses.owners_of(some)}
         assert found == {owner for key in some for owner in accesses.owners(key)}
-    found = {owner for _, owner in accesses.within(b"c", b"f")}
+    named = {o for key in accesses.named_within(b"c", b"f") for o in accesses.owners_by_name(key)}
+    found = named | set(accesses.owners_overlapping(b"c", b"f"))
     expected = {
         o for o, each in added.items() if any(filled(each).overlaps(*just(k)) for k in KEYS[2:5])
     }

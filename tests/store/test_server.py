@@ -203,6 +203,7 @@ def test_the_error_of_a_begin_is_told_by_the_first_statement() -> None:
             await open_ones[2].get(b"a")
         await open_ones[0].rollback()
         assert await get(store, b"a") is None
+        await open_ones[1].rollback()
 
     with_store(test, transactions_max=2)
 
@@ -219,7 +220,9 @@ def test_an_unknown_level_is_refused_by_name() -> None:
 def test_a_level_may_be_named_in_words_and_a_wrong_one_is_refused_at_begin() -> None:
     async def test(server: StoreServer, store: StoreClient) -> None:
         for each in (store, server.engine):
-            assert each.begin(isolation="read committed").isolation is Isolation.READ_COMMITTED  # type: ignore[arg-type]
+            transaction = each.begin(isolation="read committed")
+            assert transaction.isolation is Isolation.READ_COMMITTED
+            await transaction.rollback()
             with pytest.raises(InvalidArgument, match="isolation is 'serial'; it must be one of"):
                 each.begin(isolation="serial")  # type: ignore[arg-type]
 
@@ -357,7 +360,8 @@ def test_the_metrics_of_a_server_show_the_store() -> None:
 def test_a_client_that_goes_away_gives_its_locks_to_the_next_at_once() -> None:
     async def test(server: StoreServer, store: StoreClient) -> None:
         async with client_of(server) as goner:
-            await goner.begin().put(b"a", b"1")
+            transaction = goner.begin()
+            await transaction.put(b"a", b"1")
             waiting = asyncio.create_task(put(store, b"a", b"2"))
             await asyncio.sleep(0.01)
             assert not waiting.done()
@@ -555,7 +559,8 @@ def test_a_client_that_stops_reading_in_the_middle_of_a_scan_hinders_nobody() ->
             for number in range(4_000):
                 await transaction.put(b"%05d" % number, b"x" * 1_000)
         async with client_of(server) as sleeper:
-            scan = sleeper.begin().scan()
+            transaction = sleeper.begin()
+            scan = transaction.scan()
             await anext(scan)
             for number in range(10):
                 await put(store, b"other", b"%d" % number)

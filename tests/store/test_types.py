@@ -73,7 +73,7 @@ def test_a_key_or_value_of_another_type_is_refused_alike_embedded_and_over_tcp(
         (lambda: StoreConfig(max_bytes=True), "max_bytes is True"),
         (lambda: StoreServerConfig(port="7000"), "port is '7000'; .* whole number"),  # type: ignore[arg-type]
         (lambda: StoreServerConfig(host=None), "host is None"),  # type: ignore[arg-type]
-        (lambda: StoreServerConfig(secret=12345678), "secret must be text or bytes"),  # type: ignore[arg-type]
+        (lambda: StoreServerConfig(secret=12345678), "secret is of type int"),  # type: ignore[arg-type]
         (lambda: StoreServerConfig(idle_timeout_s="1s"), "idle_timeout_s is '1s'"),  # type: ignore[arg-type]
         (lambda: StoreServerConfig(write_buffer_bytes_max="1"), "write_buffer_bytes_max is '1'"),  # type: ignore[arg-type]
         (lambda: StoreEngine("dir"), r"host is 'dir', of type str; .*Host.local"),  # type: ignore[arg-type]

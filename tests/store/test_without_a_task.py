@@ -9,56 +9,85 @@ from typing import cast
 
 import pytest
 
+from sdkit.errors import InvalidState
 from sdkit.net import Connection
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
-from sdkit.store import Isolation, ReadOnlyTransaction, StoreServer, StoreServerConfig
-from sdkit.store.handle import EngineTransaction
+from sdkit.store import (
+    Isolation,
+    ReadOnlyTransaction,
+    StoreEngine,
+    StoreServer,
+    StoreServerConfig,
+)
+from sdkit.store.statements import OpenTransaction
 from tests.store.stores import engine_on, everything, put
 
-TRIES: dict[str, Callable[[EngineTransaction, bytes], bool]] = {
-    "put": lambda transaction, key: transaction.try_put(key, b"1"),
-    "delete": lambda transaction, key: transaction.try_delete(key),
-    "get_for_update": lambda transaction, key: transaction.try_lock(key),
+TRIES: dict[str, Callable[[OpenTransaction, bytes], object]] = {
+    "put": lambda transaction, key: transaction.put_now(key, b"1"),
+    "delete": lambda transaction, key: transaction.delete_now(key),
+    "get_for_update": lambda transaction, key: transaction.get_for_update_now(key),
 }
 
 
+def begin(store: StoreEngine, *, read_only: bool = False) -> OpenTransaction:
+    return store.open_transaction(Isolation.REPEATABLE_READ, read_only)
+
+
 @pytest.mark.parametrize("method", TRIES)
-def test_a_try_changes_nothing_where_it_would_have_to_wait(method: str) -> None:
+def test_a_statement_that_has_to_wait_has_changed_nothing_when_it_returns(method: str) -> None:
     async def main() -> None:
         async with engine_on() as store:
-            holder, other = store.begin(), store.begin()
-            await holder.put(b"a", b"0")
+            holder, other = begin(store), begin(store)
+            assert holder.put_now(b"a", b"0") is None
             before = await store.transactions(), store.gauges()["store.uncommitted_bytes"]
-            assert not TRIES[method](other, b"a")
+            rest = TRIES[method](other, b"a")
+            assert isinstance(rest, CoroutineType)
+            rest.close()
             assert (await store.transactions(), store.gauges()["store.uncommitted_bytes"]) == before
-            await holder.rollback()
+            holder.rollback()
             assert not store.database.locks.woken
-            assert TRIES[method](other, b"a")
-            assert TRIES[method](other, b"a"), "it holds the lock already"
+            for _ in range(2):  # the second time, it holds the lock already
+                assert not isinstance(TRIES[method](other, b"a"), CoroutineType)
             await other.commit()
-            reader = store.begin(read_only=True)
             with pytest.raises(ReadOnlyTransaction):
-                TRIES[method](reader, b"a")
+                TRIES[method](begin(store, read_only=True), b"a")
 
     run(main())
 
 
-def test_a_lock_that_comes_free_between_trying_and_waiting_is_taken() -> None:
+def test_a_lock_that_comes_free_before_the_rest_begins_is_taken() -> None:
     async def main() -> dict[bytes, bytes]:
         async with engine_on() as store:
-            holder, other = store.begin(), store.begin()
-            await holder.put(b"a", b"0")
-            assert not other.try_put(b"a", b"1")
-            waiting = other.put(b"a", b"1")  # its first step is still to come
-            await holder.rollback()
+            holder, other = begin(store), begin(store)
+            assert holder.put_now(b"a", b"0") is None
+            rest = other.put_now(b"a", b"1")  # its first step is still to come
+            assert isinstance(rest, CoroutineType)
+            holder.rollback()
             async with asyncio.timeout(0):
-                await waiting
+                await rest
             await other.commit()
             return await everything(store)
 
     assert run(main()) == {b"a": b"1"}
+
+
+def test_the_rest_of_a_statement_is_refused_if_its_transaction_has_ended_meanwhile() -> None:
+    async def main() -> None:
+        async with engine_on() as store:
+            holder, other = begin(store), begin(store)
+            assert holder.put_now(b"a", b"0") is None
+            rests = [tries(other, b"a") for tries in TRIES.values()]
+            other.rollback()
+            holder.rollback()
+            for rest in rests:
+                assert isinstance(rest, CoroutineType)
+                with pytest.raises(InvalidState):
+                    await rest
+            assert not store.database.locks.holders
+
+    run(main())
 
 
 def test_the_server_makes_a_task_only_for_what_has_to_wait() -> None:

@@ -6,10 +6,13 @@ import asyncio
 import io
 import json
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from sdkit import host as hosts
+from sdkit.errors import InvalidArgument
 from sdkit.host import Host
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
@@ -200,3 +203,39 @@ def test_a_listener_may_choose_names_and_the_others_stay_free() -> None:
         assert not active(), "who hears chosen names only must not make every call dear"
     event("room.rare")
     assert heard == ["room.rare", "room.long"]
+
+
+# ── what they are given ──────────────────────────────────────────────────────
+
+
+async def asynchronous(_: Record) -> None:
+    return
+
+
+@pytest.mark.parametrize("listener", [asynchronous, None, 7, "print", [print]])
+def test_what_is_no_plain_function_is_no_listener(listener: Any) -> None:
+    with pytest.raises(InvalidArgument, match="listener"), listening(listener):
+        pass
+    event("nobody.listens")
+
+
+def test_the_wrong_kind_is_refused_when_it_is_given() -> None:
+    wrong: list[tuple[Callable[[], Any], str]] = [
+        (lambda: listening(print, 5).__enter__(), "name to listen to is 5"),  # type: ignore[arg-type]
+        (lambda: JsonLines("file.jsonl"), "file is 'file.jsonl'"),  # type: ignore[arg-type]
+        (lambda: Logs("INFO"), "level is 'INFO'"),  # type: ignore[arg-type]
+        (lambda: Metrics(7), "host is 7"),  # type: ignore[arg-type]
+        (lambda: Metrics().text({"a": "1"}), "a is '1'"),  # type: ignore[dict-item]
+        (lambda: Metrics().text({"a": True}), "a is True"),
+    ]
+    for make, match in wrong:
+        with pytest.raises(InvalidArgument, match=match):
+            make()
+
+
+def test_a_strange_name_of_an_event_spoils_no_scrape() -> None:
+    metrics = Metrics()
+    with listening(metrics):
+        event("shop.GET /users größe\n")
+    lines = [line for line in metrics.text().splitlines() if not line.startswith("#")]
+    assert lines == ["sdkit_shop_GET__users_gr__e__total 1"]

@@ -311,6 +311,31 @@ class MissesLongForks(Anomalies):
         pass
 
 
+class MissesWhatIsForced(Anomalies):
+    """Each order of the writes has a circle, but not always the same one."""
+
+    def find_forced_circle(self) -> None:
+        pass
+
+
+class SeesOnlyReadSkew(Anomalies):
+    """A circle that is neither read skew nor a lost update is none."""
+
+    def find_forced_circle(self) -> None:
+        pass
+
+    def find_write_skew(self) -> None:
+        pass
+
+
+class ForgetsPositions(Observed):
+    """One writer without a position makes those of the others worthless."""
+
+    def _positions(self, key: Hashable, versions: Versions) -> dict[int, int | None]:
+        positions = super()._positions(key, versions)
+        return dict.fromkeys(positions) if None in positions.values() else positions
+
+
 class IsolationMutant(NamedTuple):
     step: type[Observed] | type[Dependencies] | type[Anomalies]
     property: str
@@ -318,11 +343,16 @@ class IsolationMutant(NamedTuple):
 
 FINDS = "test_it_finds_what_the_definitions_say"
 CLAIMS = "test_without_positions_it_claims_only_what_every_order_shows"
+FACTS = "test_beside_unknown_outcomes_known_positions_stay_facts"
+GAPS = "test_it_drops_no_circle_where_the_order_of_writes_has_a_gap"
 ISOLATION = [
     IsolationMutant(CountsAborted, FINDS),
     IsolationMutant(InstallsEveryWrite, FINDS),
     IsolationMutant(ClaimsToKnowTheOrder, CLAIMS),
     IsolationMutant(TakesTheOrderOfLines, CLAIMS),
+    IsolationMutant(ForgetsPositions, FACTS),
+    IsolationMutant(MissesWhatIsForced, GAPS),
+    IsolationMutant(SeesOnlyReadSkew, GAPS),
     IsolationMutant(MissesLongForks, "test_it_knows_a_long_fork"),
     *(
         IsolationMutant(step, FINDS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from sdkit.sim.disk import SimulatedDisk, SimulatedFile
+from sdkit.sim.drive import Claim
 
 
 class _Wrong(SimulatedDisk):
@@ -110,3 +112,38 @@ class TakesAnyName(SimulatedDisk):
 class ForgivesAFailedSync(SimulatedDisk):
     def __init__(self) -> None:
         super().__init__(poison=False)
+
+
+class _TakesAnyBytes(SimulatedFile):
+    def append(self, data: Any) -> None:
+        super().append(bytes(data) if type(data) is bytearray else data)
+
+
+class TakesWhatMayChangeLater(_Wrong):
+    file_type = _TakesAnyBytes
+
+
+class _CountsFromTheEnd(SimulatedFile):
+    async def read_at(self, offset: int, length: int) -> bytes:
+        return await super().read_at(max(0, offset) if type(offset) is int else offset, length)
+
+
+class ReadsBeforeTheBeginning(_Wrong):
+    file_type = _CountsFromTheEnd
+
+
+class _Grows(SimulatedFile):
+    async def truncate(self, size: int) -> None:
+        if size == self.size + 1:
+            self.append(b"\0")
+        await super().truncate(size)
+
+
+class TruncatesToMore(_Wrong):
+    file_type = _Grows
+
+
+class OwnsTwice(SimulatedDisk):
+    async def claim(self, name: str) -> Claim:
+        self._drive.claims.clear()
+        return await super().claim(name)

@@ -9,14 +9,18 @@ no earlier one to believe.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 from sdkit.errors import CorruptData
+from sdkit.sim.loop import run
 from sdkit.storage.disk import Disk, File
 from sdkit.storage.follower import Follower
 from sdkit.storage.group_commit import LogWriter
+from sdkit.storage.inspect import Finding, inspect
 from sdkit.storage.journal import Journal
 from sdkit.storage.recovery import Decision, Recovery
 from sdkit.storage.segments import Segment, Segments
@@ -298,3 +302,47 @@ class DropsItsBacklogOnClose(Journal):
     async def close(self) -> None:
         self._writer._backlog.clear()
         await super().close()
+
+
+class _CutsWithoutAWord(Recovery):
+    def decide(self, *, cut_unexplained: bool = False) -> Decision:
+        return replace(super().decide(cut_unexplained=cut_unexplained), cut=None)
+
+
+class CutsWithoutAWord(Journal):
+    """A torn tail is left behind, and the report does not say so."""
+
+    recovery_type = _CutsWithoutAWord
+
+
+# Ways to look at a journal that are milder, or stricter, than opening it.
+
+
+def _findings(disk: Disk) -> list[Finding]:
+    return run(inspect(disk, records_max=0)).findings
+
+
+def looks_only_where_a_header_names_the_room(disk: Disk) -> bool:
+    view = run(inspect(disk, records_max=0))
+    return view.room is None or not view.damaged
+
+
+def looks_only_at_what_the_state_needs(disk: Disk) -> bool:
+    return {it.kind for it in _findings(disk)} <= {"older damage", "unfinished file"}
+
+
+def overlooks_torn_tails(disk: Disk) -> bool:
+    return {it.kind for it in _findings(disk)} <= {"torn tail", "unfinished file"}
+
+
+def minds_unfinished_files(disk: Disk) -> bool:
+    return not _findings(disk)
+
+
+def opens_what_it_looks_at(disk: Disk) -> bool:
+    async def main() -> None:
+        await (await Journal.open(disk, room="spec", random=Random(0))).close()
+
+    with contextlib.suppress(Exception):
+        run(main())
+    return True

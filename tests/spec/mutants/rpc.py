@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from sdkit.errors import ConnectionLost, InternalError, SdkitError
+import asyncio
+from typing import Any
+
+from sdkit.errors import ConnectionLost, InternalError, InvalidArgument, SdkitError
 from sdkit.net.asking import Asking
 from sdkit.net.connection import Connection
-from sdkit.net.messages import CALL, Event, Failed, Request, Withdrawn
+from sdkit.net.messages import CALL, ERROR, Event, Failed, Request, Withdrawn
 from sdkit.net.rpc_calling import Waiter
 from sdkit.net.rpc_handling import Handling
 from sdkit.net.rpc_session import Session
@@ -128,3 +131,58 @@ class FreesThePlaceOfWithdrawnCalls(Connection):
             wanted = sum(kind == CALL for kind in self._serving.requests.values())
             self._serving.requests_max = 20 + len(self._serving.requests) - wanted
             super().on_request(request)
+
+
+class SendsWhatCannotBeRead(Connection):
+    """Believes that what can be packed can be read."""
+
+    class session_type(Session[Waiter]):  # noqa: N801
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            put = self.outbox.put
+            self.outbox.put = lambda message, **_: put(message)  # type: ignore[method-assign]
+
+
+class TellsErrorsAsTheyAre(Connection):
+    """Believes that an error's message is text, and that its facts can travel."""
+
+    class session_type(Session[Waiter]):  # noqa: N801
+        class serving_type(Serving):  # noqa: N801
+            def fail(self, id_: int, error: SdkitError) -> None:
+                self._outbox.put((ERROR, id_, *error.to_wire()))
+                self._finish(id_)
+
+
+class LetsCancellationsThrough(Connection):
+    """Takes a handler's CancelledError for one of its own."""
+
+    class handling_type(Handling):  # noqa: N801
+        def _fail(self, request: Request, error: BaseException) -> None:
+            if isinstance(error, asyncio.CancelledError):
+                raise error
+            super()._fail(request, error)
+
+
+class IsSilentAboutFailures(Connection):
+    """Logs what should not have happened, and leaves the caller waiting."""
+
+    class handling_type(Handling):  # noqa: N801
+        def _fail(self, request: Request, error: BaseException) -> None:
+            if isinstance(error, SdkitError):
+                super()._fail(request, error)
+
+
+class SendsAnyMethod(Connection):
+    """Believes that a method's name is text."""
+
+    class session_type(Session[Waiter]):  # noqa: N801
+        class asking_type(Asking[Waiter]):  # noqa: N801
+            def call(self, kind: int, method: str, *more: Any, **others: Any) -> int:
+                try:
+                    return super().call(kind, method, *more, **others)
+                except InvalidArgument as error:
+                    if "method is" not in error.message:
+                        raise
+                self.last_id += 1
+                self._outbox.put((kind, self.last_id, method, more[0], None, None))
+                return self.last_id

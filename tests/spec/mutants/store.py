@@ -12,6 +12,7 @@ from sdkit.store.admission import Admission
 from sdkit.store.database import Database
 from sdkit.store.isolation import SerializationFailure
 from sdkit.store.lock_manager import LockManager
+from sdkit.store.optimistic import Conflicts, Tracked
 from sdkit.store.scan import Cursor
 from sdkit.store.transaction import State, Transaction
 from sdkit.store.vacuum import Vacuum
@@ -212,6 +213,29 @@ class DeletesWithoutLooking(Database):
         self.write(transaction, key, None, grown)
 
 
+class TakesItsSnapshotBeforeItWaits(Database):
+    """Who waits to read a key under its lock reads the state before the wait, and loses."""
+
+    def reads_after_wait(self, transaction: Transaction, *, to_read: bool) -> bool:
+        return False
+
+
+class CountsEveryOverwriter(Database):
+    """A reader is in conflict with all who overwrite what it has read, not with the first alone."""
+
+    class More(Conflicts):
+        def first_overwriter(self, reader: Tracked, key: bytes) -> Tracked | None:
+            return None
+
+        def read(self, reader: Tracked, key: bytes) -> SerializationFailure | None:
+            for writer in self._writes.owners(key):
+                if error := self.overwritten(reader, writer, key):
+                    return error
+            return super().read(reader, key)
+
+    conflicts_type = More
+
+
 MUTANTS: Final[list[Mutant]] = [
     Mutant(
         ReadsWhatIsNotCommitted,
@@ -281,6 +305,14 @@ MUTANTS: Final[list[Mutant]] = [
         "test_who_has_read_a_key_writes_it_before_those_who_wait_for_that",
     ),
     Mutant(isolation.LetsEverybodyWrite, "locking", "test_there_is_an_order_for_keys"),
+    Mutant(isolation.LooksAtTheHeadOnly, "locking", "test_who_waits_has_somebody_in_its_way"),
+    Mutant(
+        isolation.AbortsInsteadOfReordering,
+        "locking",
+        "test_a_circle_that_only_the_order_of_asking_has_made_aborts_nobody",
+    ),
+    Mutant(TakesItsSnapshotBeforeItWaits, "sessions", "test_nobody_is_aborted_without_a_reason"),
+    Mutant(CountsEveryOverwriter, "optimistic", "test_the_first_of_several_overwriters_counts"),
     Mutant(without.NeverLooksForDeadlocks, "locking", "test_all_come_to_an_end"),
     Mutant(AbortsWhoeverReads, "optimistic", "test_who_overlaps_with_nobody_is_never_aborted"),
     Mutant(KeepsLocksForEver, "locking", "test_nobody_waits_for_nobody"),

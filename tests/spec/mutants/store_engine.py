@@ -8,7 +8,7 @@ from types import TracebackType
 from sdkit.errors import Closed
 from sdkit.store import StoreEngine
 from sdkit.store.handle import EngineTransaction
-from sdkit.store.interface import Isolation
+from sdkit.store.interface import Isolation, Level
 from sdkit.store.transaction import Transaction
 
 
@@ -47,7 +47,7 @@ class CommitsInSpiteOfAnException(StoreEngine):
     """A block that fails is committed all the same."""
 
     def begin(
-        self, *, isolation: Isolation = Isolation.REPEATABLE_READ, read_only: bool = False
+        self, *, isolation: Level = Isolation.REPEATABLE_READ, read_only: bool = False
     ) -> EngineTransaction:
         transaction = super().begin(isolation=isolation, read_only=read_only)
         transaction.__class__ = _Commits

@@ -27,11 +27,13 @@ import psycopg
 from sdkit.errors import Aborted, InvalidArgument, InvalidState
 from sdkit.spec.store import Promises
 from sdkit.store import ReadOnlyTransaction
-from sdkit.store.interface import Isolation, Transaction, TransactionInfo, VersionInfo
+from sdkit.store.interface import Isolation, Level, Transaction, TransactionInfo, VersionInfo
 
 T = TypeVar("T")
 
-PROMISES: Final = Promises(in_order=False, absent_keys=False, positions=False, dirty_reads=False)
+PROMISES: Final = Promises(
+    reads_after_wait=False, in_order=False, absent_keys=False, positions=False, dirty_reads=False
+)
 SETTINGS: Final = {
     "fsync": "off",
     "listen_addresses": "",
@@ -143,9 +145,9 @@ class PostgresqlStore:
         self._idle.append(connection)
 
     def begin(
-        self, *, isolation: Isolation = Isolation.REPEATABLE_READ, read_only: bool = False
+        self, *, isolation: Level = Isolation.REPEATABLE_READ, read_only: bool = False
     ) -> PostgresqlTransaction:
-        transaction = PostgresqlTransaction(self, next(self._ids), isolation, read_only)
+        transaction = PostgresqlTransaction(self, next(self._ids), Isolation(isolation), read_only)
         self.open[transaction.id] = transaction
         return transaction
 
@@ -153,7 +155,7 @@ class PostgresqlStore:
         self,
         function: Callable[[Transaction], Awaitable[T]],
         *,
-        isolation: Isolation = Isolation.REPEATABLE_READ,
+        isolation: Level = Isolation.REPEATABLE_READ,
         read_only: bool = False,
         attempts: int = 10,
     ) -> T:

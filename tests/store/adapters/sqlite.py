@@ -18,7 +18,7 @@ from typing import Self, TypeVar
 
 from sdkit.errors import Aborted, InvalidArgument, InvalidState
 from sdkit.store import ReadOnlyTransaction
-from sdkit.store.interface import Isolation, Transaction, TransactionInfo, VersionInfo
+from sdkit.store.interface import Isolation, Level, Transaction, TransactionInfo, VersionInfo
 
 T = TypeVar("T")
 
@@ -39,9 +39,9 @@ class SqliteStore:
         return sqlite3.connect(self._path, isolation_level=None, timeout=0)
 
     def begin(
-        self, *, isolation: Isolation = Isolation.REPEATABLE_READ, read_only: bool = False
+        self, *, isolation: Level = Isolation.REPEATABLE_READ, read_only: bool = False
     ) -> SqliteTransaction:
-        transaction = SqliteTransaction(self, next(self._ids), isolation, read_only)
+        transaction = SqliteTransaction(self, next(self._ids), Isolation(isolation), read_only)
         self.open[transaction.id] = transaction
         return transaction
 
@@ -49,7 +49,7 @@ class SqliteStore:
         self,
         function: Callable[[Transaction], Awaitable[T]],
         *,
-        isolation: Isolation = Isolation.REPEATABLE_READ,
+        isolation: Level = Isolation.REPEATABLE_READ,
         read_only: bool = False,
         attempts: int = 10,
     ) -> T:

@@ -1,0 +1,89 @@
+"""Home: the event loop that a store belongs to, and an error for who comes from elsewhere.
+
+Everything in a store happens on one event loop, so nothing in it needs a lock.
+The price: whoever awaits it on another loop, in another thread, waits for
+something that happens elsewhere, and is never woken. That is a hang without a
+word, so it is refused in words: at each beginning, each wait and each end, and
+not at each statement, since most of those wait for nothing.
+
+A forked child counts as elsewhere too: it has a copy of the memory, and no loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import _get_running_loop
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Final, TypeVarTuple
+
+from sdkit.errors import InvalidState, SdkitError
+
+Given = TypeVarTuple("Given")
+
+
+class Home:
+    """The event loop of a store.
+
+    Args:
+        of: names the store in errors, as in "a StoreEngine".
+    """
+
+    __slots__ = ("_loop", "_of")
+
+    def __init__(self, of: str) -> None:
+        self._of: Final = of
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def settle(self) -> None:
+        """Belong to the running loop from now on; fine if it does already.
+
+        Raises:
+            InvalidState: it belongs to another one.
+        """
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self.check()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that it belongs to."""
+        assert self._loop is not None
+        return self._loop
+
+    @property
+    def is_settled(self) -> bool:
+        """Does it belong to a loop yet?"""
+        return self._loop is not None
+
+    def check(self) -> None:
+        """Refuse a call that does not come from the loop at home.
+
+        Raises:
+            InvalidState: it comes from another loop, thread or process; nothing was done.
+        """
+        here = _get_running_loop()  # asks once, and raises nothing: this is on the way of a begin
+        if here is not self._loop:
+            where = "no event loop" if here is None else "another event loop"
+            raise InvalidState(
+                f"{self._of} belongs to the event loop that it was opened on, and this call comes "
+                f"from {where}: another thread, process or asyncio.run; nothing was done. Open "
+                "one for each loop, or hand the call over with asyncio.run_coroutine_threadsafe"
+            )
+
+    def call_soon(self, function: Callable[[*Given], object], *given: *Given) -> None:
+        """Call at home, from wherever this is; not at all if the loop is closed."""
+        with suppress(RuntimeError):
+            if _get_running_loop() is self._loop:
+                self.loop.call_soon(function, *given)
+            else:
+                self.loop.call_soon_threadsafe(function, *given)
+
+    def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a task at home, for which nobody waits."""
+        self.call_soon(lambda: self.loop.create_task(_quietly(function())))
+
+
+async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+    with suppress(SdkitError):  # there is nobody to tell
+        await work

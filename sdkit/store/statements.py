@@ -1,0 +1,242 @@
+"""Statements: each call on a transaction, written once: the answer, or the rest to await.
+
+Each is one call into `sdkit.store.database`, and at most one wait: for a lock, or
+for the disk. Most statements wait for nothing. A server that made a task for
+each would spend most of its time on tasks, so a statement begins as a plain
+call, and only if somebody is in the way it returns a coroutine instead of the
+answer:
+
+    answer = transaction.get_now(key)             a value: done
+    if isinstance(answer, CoroutineType): ...     the rest: waits for the lock, and goes on
+
+The user's handle (`sdkit.store.handle`) awaits the rest at once; the server
+gives it to a task.
+
+Three consequences
+    * A statement that fails before it waits has changed nothing, and one that
+      is cancelled while it waits leaves the queue and has changed nothing.
+    * The rest begins some time after the call that has returned it, so it looks
+      again whether the lock is free: nobody is woken for what was free before.
+    * A task that only reads, or that commits where durability is ``none``,
+      would never let anybody else run, not even the journal. So a long scan,
+      a large transaction and a row of reads or of such commits give the others
+      a turn (`PIECES_PER_TURN`, `WRITES_PER_TURN`, `WORK_PER_TURN`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import CoroutineType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    ParamSpec,
+    Self,
+    TypeAlias,
+    TypeVar,
+)
+
+from sdkit.errors import Aborted
+from sdkit.store.database import Database
+from sdkit.store.interface import Isolation
+from sdkit.store.isolation import rules_of
+from sdkit.store.locks import Kind
+from sdkit.store.ranges import Range, just
+from sdkit.store.transaction import State, Transaction
+
+if TYPE_CHECKING:
+    from sdkit.store.engine import StoreEngine
+
+P = ParamSpec("P")
+T = TypeVar("T")
+if TYPE_CHECKING:
+    Answer: TypeAlias = T | CoroutineType[Any, Any, T]
+else:  # a server evaluates the types of its handlers, and before 3.13 that one takes no index
+    Answer = T | Coroutine[Any, Any, T]
+Rows: TypeAlias = list[tuple[bytes, bytes]]
+
+PIECES_PER_TURN: Final = 16  # of a scan: about four thousand keys
+CANCEL_TURNS: Final = 4
+WORK_PER_TURN: Final = 4096  # reads by tasks that never wait; a write is eight of them
+WRITES_PER_TURN: Final = 512  # of tasks that never wait: two or three milliseconds
+
+
+def rest(coroutine: Coroutine[Any, Any, T]) -> CoroutineType[Any, Any, T]:
+    """The rest of a statement: what an ``async def`` of ours returns, as the type that it has."""
+    assert isinstance(coroutine, CoroutineType)
+    return coroutine
+
+
+class OpenTransaction(Transaction):
+    """A transaction of an engine, with the calls that can wait. See `interface.Transaction`."""
+
+    __slots__ = ("database", "engine")
+
+    def __init__(self, engine: StoreEngine, isolation: Isolation, read_only: bool) -> None:
+        self.engine: Final = engine
+        self.database: Final[Database] = engine.database
+        rules = rules_of(isolation, engine.config.serializable)
+        super().__init__(self.database.next_id(), isolation, rules, read_only)
+
+    def get_now(self, key: bytes) -> Answer[bytes | None]:
+        """The value of ``key``, or the rest of reading it."""
+        database = self.database
+        if self.rules.locks_reads:
+            database.admission.check_shared(self, key)
+            if not database.locks.take_shared(self, key):
+                return rest(self._get_later(key))
+        try:  # and not `_settled`: one call less, where calls are most of the cost
+            return database.get(self, key)
+        except Aborted:
+            self.engine.settle()
+            raise
+
+    async def _get_later(self, key: bytes) -> bytes | None:
+        self.check_usable()
+        if not self.database.locks.take_shared(self, key):
+            await self._wait(Kind.SHARED, just(key))
+        return self._settled(self.database.get, key)
+
+    def get_for_update_now(self, key: bytes) -> Answer[bytes | None]:
+        """The value of ``key`` under its lock, or the rest of reading it."""
+        self.database.admission.check_get_for_update(self, key)
+        if not self._settled(self.database.take_exclusive, key):
+            return rest(self._get_for_update_later(key))
+        return self._settled(self.database.read_locked, key)
+
+    async def _get_for_update_later(self, key: bytes) -> bytes | None:
+        await self._lock(key, to_read=True)
+        return self._settled(self.database.read_locked, key)
+
+    def put_now(self, key: bytes, value: bytes) -> Answer[None]:
+        """Set a value (None), or return the rest of it."""
+        self.engine.check_writable()
+        database = self.database
+        grown = database.admission.check_put(self, key, value)
+        try:
+            taken = database.take_exclusive(self, key)
+        except Aborted:
+            self.engine.settle()
+            raise
+        if not taken:
+            return rest(self._put_later(key, value))
+        database.write(self, key, value, grown)
+        return None
+
+    async def _put_later(self, key: bytes, value: bytes) -> None:
+        await self._lock(key)
+        grown = self.database.admission.check_put(self, key, value)  # others may have the room
+        self.database.write(self, key, value, grown)
+
+    def delete_now(self, key: bytes) -> Answer[None]:
+        """Remove a key (None), or return the rest of it."""
+        self.engine.check_writable()
+        grown = self.database.admission.check_delete(self, key)
+        if not self._settled(self.database.take_exclusive, key):
+            return rest(self._delete_later(key))
+        return self._settled(self.database.delete, key, grown)
+
+    async def _delete_later(self, key: bytes) -> None:
+        await self._lock(key)
+        grown = self.database.admission.check_delete(self, key)
+        self._settled(self.database.delete, key, grown)
+
+    async def pieces(
+        self,
+        start: bytes,
+        end: bytes | None,
+        prefix: bytes | None,
+        reverse: bool,
+        limit: int | None,
+    ) -> AsyncGenerator[Rows, None]:
+        """The rows of a scan, some at a time, perhaps none. See `interface.Transaction.scan`."""
+        database = self.database
+        cursor = database.open_scan(self, start, end, prefix=prefix, reverse=reverse, limit=limit)
+        try:
+            count = 0
+            while not cursor.done:
+                if self.rules.locks_reads:
+                    await self._lock_range(cursor.next_part(database.versions))
+                yield self._settled(database.scan_piece, cursor)
+                count += 1
+                if count % PIECES_PER_TURN == 0:
+                    await asyncio.sleep(0)
+        finally:
+            database.close_scan(self, cursor)
+            self.engine.settle()
+
+    async def commit(self) -> int:
+        """End it, durably. See `interface.Transaction.commit`."""
+        self.engine.home.check()
+        engine, count = self.engine, len(self.writes)
+        try:
+            logged = self.database.begin_commit(self)
+        except Aborted:
+            engine.settle()
+            raise
+        if not logged:
+            engine.settle()
+            position, work = 0, 1
+        else:
+            position = engine.append(self)
+            if self.state is not State.COMMITTED:
+                await engine.durable(position)
+                return position
+            work = count * WORK_PER_TURN // WRITES_PER_TURN
+        engine.work_this_turn += work
+        if engine.work_this_turn >= WORK_PER_TURN:
+            await self.give_turn()
+        return position
+
+    def rollback(self) -> None:
+        """End it and leave nothing behind. See `interface.Transaction.rollback`."""
+        engine = self.engine
+        engine.home.check()
+        self.database.rollback(self)
+        engine.settle()
+
+    async def after_cancelled(self, statement: Callable[[], Answer[T]]) -> T:
+        """Make a statement; one that is under way may have been cancelled just now.
+
+        A cancelled statement takes some turns of the event loop to end, and over a
+        network the next one may come sooner.
+        """
+        for _ in range(CANCEL_TURNS):
+            if self.state is not State.WAITING:
+                break
+            await asyncio.sleep(0)
+        answer = statement()
+        return await answer if isinstance(answer, CoroutineType) else answer
+
+    async def give_turn(self) -> None:
+        """Let the others run: much has been done by calls that did not wait."""
+        self.engine.work_this_turn = 0
+        await asyncio.sleep(0)
+
+    async def _lock(self, key: bytes, *, to_read: bool = False) -> None:
+        self.check_usable()
+        if not self._settled(self.database.take_exclusive, key):
+            await self._wait(Kind.EXCLUSIVE, just(key), to_read=to_read)
+
+    async def _lock_range(self, part: Range) -> None:
+        self.database.admission.check_range(self, part)
+        if not self.database.locks.take_range(self, *part):
+            await self._wait(Kind.RANGE, part)
+
+    async def _wait(self, kind: Kind, part: Range, *, to_read: bool = False) -> None:
+        self.engine.home.check()
+        self._settled(self.database.begin_to_wait, kind, part, to_read=to_read)
+        await self.engine.wait_for_lock(self, kind, part)
+
+    def _settled(
+        self, call: Callable[Concatenate[Self, P], T], *given: P.args, **by: P.kwargs
+    ) -> T:
+        """Call into the core; if that aborts this transaction, its locks have gone to others."""
+        try:
+            return call(self, *given, **by)
+        except Aborted:
+            self.engine.settle()
+            raise

@@ -9,6 +9,7 @@ room is what goes around a call to somebody else, so that their trouble stays th
     budget), and say something instead (fallback).
 
 Read in this order
+    smallest    the idea alone, and what it gets wrong
     states      the whole life of a breaker, as one table
     policies    how many failures are too many: a run, or a rate over a window
     backoff     pauses that grow, and are nobody else's

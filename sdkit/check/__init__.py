@@ -15,6 +15,7 @@ Both take plain data, from any system in any language. Both say no more than the
 not known. Both give the smallest reason that they find, as text and as a page.
 
 Read in this order
+    smallest          the idea alone, and what it gets wrong
     lines             JSON lines, and errors that say which line and why
     history           calls: who, what, when, and how they ended
     model             what a thing would do, one call at a time
@@ -22,7 +23,7 @@ Read in this order
     models            register, map, queue, log, counter, set
     search            is there an order of the calls? Wing, Gong and Lowe's search
     hints             why registers are easy: what the rest of a history still needs
-    smallest          a violation told with as few calls as it takes
+    reason            a violation told with as few calls as it takes
     linearizability   the checker: parts, budget, verdict
     transactions      what each transaction read and wrote
     versions          which write each read saw

@@ -16,7 +16,7 @@ from sdkit.check.cycles import Edge, Why
 from sdkit.check.history import Operation
 from sdkit.check.levels import LEVELS, forbids
 from sdkit.check.lines import printable, shown
-from sdkit.check.smallest import Counterexample
+from sdkit.check.reason import Counterexample
 
 if TYPE_CHECKING:
     from sdkit.check import isolation, linearizability

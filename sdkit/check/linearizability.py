@@ -42,8 +42,8 @@ from sdkit.check.history import History, Operation
 from sdkit.check.lines import MalformedHistory, shown
 from sdkit.check.model import Model, check_model
 from sdkit.check.page import order_page
+from sdkit.check.reason import Counterexample, counterexample
 from sdkit.check.search import Search
-from sdkit.check.smallest import Counterexample, counterexample
 from sdkit.host import current
 
 Result = Literal["linearizable", "not linearizable", "undecided"]

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 from sdkit.check.explain import call, duration, explain_order
 from sdkit.check.history import Operation
 from sdkit.check.markup import LETTER, filled, legend, short
-from sdkit.check.smallest import Counterexample
+from sdkit.check.reason import Counterexample
 
 if TYPE_CHECKING:
     from sdkit.check import linearizability

@@ -23,6 +23,7 @@ The ideas, few and each with its own file
     ring.add("d")                  # Fraction: the exact share of all keys that moved
 
 Read in this order
+    smallest    the idea alone, and what it gets wrong
     placement   the one interface of all schemes; what is a key, a node, a weight
     hashes      64 bits of blake2b, and why never the built-in ``hash()``
     modulo      ``hash % n``: the bad case, and by how much

@@ -7,6 +7,7 @@ their reader, errors that say whether it happened, and a server that leaves
 nothing behind.
 
 Read in this order
+    smallest      the idea alone, and what it gets wrong
     frames        bytes into messages, and what an enemy may send
     messages      everything that may be said
     hello         versions, and a secret that is proved and never sent

@@ -15,6 +15,7 @@ program meets the operating system: under the event loop, below the sockets,
 behind the `Disk` interface.
 
 Read in this order
+    smallest      the idea alone, and what it gets wrong
     loop          `run`: the stock asyncio loop on a selector that moves the clock
     selector      waits by moving the clock; deadlock, livelock
     interception  where the standard library is replaced, and put back

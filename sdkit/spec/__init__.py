@@ -7,6 +7,7 @@ property has a mutant that it catches by name (``tests/spec/mutants``).
 
 Read in this order
     running             the loop, clocks and notes of all; how a promise is declined
+    loop                an event loop in virtual time
     hashing             which node owns a key, before and after a change of nodes
     breaker             when it opens, whom it lets in, and what it does not count
     breaker_calls       the callers and callees of that specification

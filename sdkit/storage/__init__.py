@@ -13,6 +13,7 @@ The ideas, few and each with its own file
       state and not its history.
 
 Read in this order
+    smallest      the idea alone, and what it gets wrong
     worker        the one thread in which a disk's blocking calls are made
     disk          files, and what a sync promises
     local_disk    that promise, kept on a directory of the real file system

@@ -12,6 +12,7 @@ cache, no B-tree and no buffer pool stand between you and transactions. What
 does not fit into memory needs another engine.
 
 Read in this order
+    smallest      the idea alone, and what it gets wrong
     interface     what a store offers, embedded or over TCP
     isolation     what each level reads and forbids: one table, which the code uses
     ranges        sets of keys as ranges, so that what is absent can be read, too

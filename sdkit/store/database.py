@@ -27,6 +27,7 @@ Each rule that keeps a promise is a small method of its own (`read_position`,
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from itertools import chain
 from typing import ClassVar, Final
 
@@ -74,6 +75,8 @@ class Database:
         self.committing: Final[deque[tuple[int, Transaction]]] = deque()  # in log order
         self.visible = 0  # position of the newest commit that readers see
         self.aborts = 0  # so far
+        self.on_change: Callable[[], None] = _ignore
+        """Called when waiting transactions are to be woken, or the vacuum has work to do."""
         self._begun = 0
         self._winners: Final = Winners()
 
@@ -221,6 +224,7 @@ class Database:
         if kind is Kind.EXCLUSIVE and not self.reads_after_wait(transaction, to_read=to_read):
             self.begin_to_write(transaction, part[0])
         self.locks.begin_to_wait(Request(transaction, kind, *part))
+        self._tell()  # a circle was dissolved, perhaps
 
     def reads_after_wait(self, transaction: Transaction, *, to_read: bool) -> bool:
         """Does it take its snapshot when it has the lock, and not before?
@@ -254,6 +258,7 @@ class Database:
         if transaction.state is State.WAITING:
             self.locks.withdraw(transaction)
             transaction.state = State.ACTIVE
+            self._tell()
 
     def read_locked(self, transaction: Transaction, key: bytes) -> bytes | None:
         """The value of a key whose lock is held: nothing newer can be committed."""
@@ -397,6 +402,7 @@ class Database:
             self.conflicts.forget(self.visible)
         self.locks.release(transaction)
         self.admission.write_bytes -= transaction.let_go()
+        self._tell()
 
     def _drop_snapshots(self, transaction: Transaction) -> None:
         if transaction.snapshot is not None:
@@ -410,3 +416,12 @@ class Database:
         oldest = self.snapshots.drop(position)
         if self.vacuum.queued:
             self.vacuum.ended(oldest=oldest)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.locks.woken or self.vacuum.due:
+            self.on_change()
+
+
+def _ignore() -> None:
+    """A database that nobody waits for has nobody to tell."""

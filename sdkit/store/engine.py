@@ -94,6 +94,7 @@ class StoreEngine:
         self.host: Final = host
         self.config: Final = config or StoreConfig()
         self.database: Final = database(self.config)
+        self.database.on_change = _weakly(self._on_change)  # it is ours, and not we its
         self.failed: SdkitError | None = None  # why writes are refused from now on
         self.work_this_turn = 0  # by calls that did not have to wait
         self.home: Final = Home("a StoreEngine")
@@ -193,7 +194,6 @@ class StoreEngine:
         for transaction in list(self.database.transactions.values()):
             if transaction.state in (State.ACTIVE, State.WAITING):
                 self.database.abort(transaction, closed)
-        self._deliver()
         if self._snapshot is not None:
             self._snapshot.cancel()
             await asyncio.gather(self._snapshot, return_exceptions=True)
@@ -294,10 +294,11 @@ class StoreEngine:
         """Abort it, if it has not ended meanwhile, and wake who waited for it."""
         if transaction.state in (State.ACTIVE, State.WAITING):
             self.database.abort(transaction, error)
-        self.settle()
 
-    async def wait_for_lock(self, transaction: Transaction, kind: Kind, part: Range) -> None:
-        """Return when the lock that ``transaction`` waits for has been given to it.
+    async def wait_for_lock(
+        self, transaction: Transaction, kind: Kind, part: Range, *, to_read: bool
+    ) -> None:
+        """Stand in the queue for a lock, and return when it has been given.
 
         Cancelled, it leaves the queue and the transaction is as before.
         """
@@ -306,8 +307,8 @@ class StoreEngine:
         timer = self._loop.call_later(
             self.config.lock_wait_timeout_s, self._time_out_wait, transaction
         )
-        self._deliver()  # breaking a deadlock may have given it the lock already
         try:
+            self.database.begin_to_wait(transaction, kind, part, to_read=to_read)
             await waiter
             self.database.resume(transaction, kind, part)
         except asyncio.CancelledError:
@@ -315,9 +316,10 @@ class StoreEngine:
             raise
         finally:
             timer.cancel()
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # of a victim that was told before it began to wait
             del self._waiters[transaction.id]
             del waiter  # its error has a traceback, which holds this frame, which holds it
-            self.settle()
 
     def append(self, transaction: Transaction) -> int:
         """Put the commit record of a COMMITTING transaction into the log: the instant of commit."""
@@ -327,7 +329,6 @@ class StoreEngine:
         except SdkitError as error:
             transaction.state = State.ACTIVE  # it never came to the log
             self.database.abort(transaction, error)
-            self._deliver()
             raise
         self.database.appended(transaction, position)
         if self._journal.durable >= position:  # a mode that waits for nothing
@@ -346,10 +347,11 @@ class StoreEngine:
         """To be awaited: the record at ``position`` is as durable as the mode promises."""
         return self._journal.wait(position)
 
-    def settle(self) -> None:
-        """After a transaction has ended: wake who waited for it, and clean up behind it."""
-        if self.database.locks.woken:
-            self._deliver()
+    # Called by the database
+
+    def _on_change(self) -> None:
+        """Wake those who waited, and clean up soon."""
+        self._deliver()
         if self.database.vacuum.due and self._vacuum_turn is None:
             self._vacuum_turn = self._loop.call_soon(self._vacuum)
 
@@ -357,7 +359,6 @@ class StoreEngine:
 
     def _on_durable(self, position: int) -> None:
         self.database.publish(position)
-        self.settle()
         if self._journal.log_bytes >= self._snapshot_due_bytes and self._snapshot is None:
             self._snapshot = self._loop.create_task(self._write_snapshot(), name="store snapshot")
 
@@ -368,7 +369,6 @@ class StoreEngine:
             self.failed = error
             event("store.failed", code=error.code, position=first_position)
         self.database.lose(first_position, error)
-        self.settle()
 
     # In the background
 
@@ -385,7 +385,6 @@ class StoreEngine:
 
     def _time_out_wait(self, transaction: Transaction) -> None:
         self.database.locks.time_out_wait(transaction)
-        self.settle()
 
     def _start_idle_timer(self) -> None:
         tick_s = self.config.idle_transaction_timeout_s / IDLE_TICKS
@@ -394,14 +393,13 @@ class StoreEngine:
     def _tick_idle(self) -> None:
         self._idle_timer = None
         self.database.tick_idle()
-        self.settle()
         if self.database.transactions:
             self._start_idle_timer()
 
     def _vacuum(self) -> None:
         self._vacuum_turn = None
         self.database.vacuum.step(VACUUM_VISITS)
-        self.settle()
+        self._on_change()  # perhaps there is more
 
     async def _write_snapshot(self) -> None:
         """Write the visible state, and let the journal drop the log before it."""
@@ -417,7 +415,6 @@ class StoreEngine:
         finally:
             database.drop_snapshot(at)
             self._snapshot = None
-            self.settle()
 
     async def _chunks(self, checkpoint: Checkpoint) -> AsyncIterator[bytes]:
         while (chunk := checkpoint.next_chunk()) is not None:

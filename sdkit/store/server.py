@@ -183,7 +183,6 @@ class StoreServer(Server):
         for transaction in self._transactions.pop(connection.id, {}).values():
             if transaction.state in (State.ACTIVE, State.WAITING):
                 self.engine.database.abort(transaction, gone)
-        self.engine.settle()
 
     # ------------------------------------------------------------- statements
 
@@ -272,7 +271,6 @@ class StoreServer(Server):
             self.engine.database.abort(transaction, Closed("the client rolled it back"))
         else:
             self.engine.database.rollback(transaction)
-        self.engine.settle()
 
     # ------------------------------------------------------------- looking in
 

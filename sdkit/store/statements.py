@@ -31,15 +31,11 @@ from types import CoroutineType
 from typing import (
     TYPE_CHECKING,
     Any,
-    Concatenate,
     Final,
-    ParamSpec,
-    Self,
     TypeAlias,
     TypeVar,
 )
 
-from sdkit.errors import Aborted
 from sdkit.store.database import Database
 from sdkit.store.interface import Isolation
 from sdkit.store.isolation import rules_of
@@ -50,7 +46,6 @@ from sdkit.store.transaction import State, Transaction
 if TYPE_CHECKING:
     from sdkit.store.engine import StoreEngine
 
-P = ParamSpec("P")
 T = TypeVar("T")
 if TYPE_CHECKING:
     Answer: TypeAlias = T | CoroutineType[Any, Any, T]
@@ -88,40 +83,31 @@ class OpenTransaction(Transaction):
             database.admission.check_shared(self, key)
             if not database.locks.take_shared(self, key):
                 return rest(self._get_later(key))
-        try:  # and not `_settled`: one call less, where calls are most of the cost
-            return database.get(self, key)
-        except Aborted:
-            self.engine.settle()
-            raise
+        return database.get(self, key)
 
     async def _get_later(self, key: bytes) -> bytes | None:
         self.check_usable()
         if not self.database.locks.take_shared(self, key):
             await self._wait(Kind.SHARED, just(key))
-        return self._settled(self.database.get, key)
+        return self.database.get(self, key)
 
     def get_for_update_now(self, key: bytes) -> Answer[bytes | None]:
         """The value of ``key`` under its lock, or the rest of reading it."""
         self.database.admission.check_get_for_update(self, key)
-        if not self._settled(self.database.take_exclusive, key):
+        if not self.database.take_exclusive(self, key):
             return rest(self._get_for_update_later(key))
-        return self._settled(self.database.read_locked, key)
+        return self.database.read_locked(self, key)
 
     async def _get_for_update_later(self, key: bytes) -> bytes | None:
         await self._lock(key, to_read=True)
-        return self._settled(self.database.read_locked, key)
+        return self.database.read_locked(self, key)
 
     def put_now(self, key: bytes, value: bytes) -> Answer[None]:
         """Set a value (None), or return the rest of it."""
         self.engine.check_writable()
         database = self.database
         grown = database.admission.check_put(self, key, value)
-        try:
-            taken = database.take_exclusive(self, key)
-        except Aborted:
-            self.engine.settle()
-            raise
-        if not taken:
+        if not database.take_exclusive(self, key):
             return rest(self._put_later(key, value))
         database.write(self, key, value, grown)
         return None
@@ -135,14 +121,15 @@ class OpenTransaction(Transaction):
         """Remove a key (None), or return the rest of it."""
         self.engine.check_writable()
         grown = self.database.admission.check_delete(self, key)
-        if not self._settled(self.database.take_exclusive, key):
+        if not self.database.take_exclusive(self, key):
             return rest(self._delete_later(key))
-        return self._settled(self.database.delete, key, grown)
+        self.database.delete(self, key, grown)
+        return None
 
     async def _delete_later(self, key: bytes) -> None:
         await self._lock(key)
         grown = self.database.admission.check_delete(self, key)
-        self._settled(self.database.delete, key, grown)
+        self.database.delete(self, key, grown)
 
     async def pieces(
         self,
@@ -160,25 +147,18 @@ class OpenTransaction(Transaction):
             while not cursor.done:
                 if self.rules.locks_reads:
                     await self._lock_range(cursor.next_part(database.versions))
-                yield self._settled(database.scan_piece, cursor)
+                yield database.scan_piece(self, cursor)
                 count += 1
                 if count % PIECES_PER_TURN == 0:
                     await asyncio.sleep(0)
         finally:
             database.close_scan(self, cursor)
-            self.engine.settle()
 
     async def commit(self) -> int:
         """End it, durably. See `interface.Transaction.commit`."""
         self.engine.home.check()
         engine, count = self.engine, len(self.writes)
-        try:
-            logged = self.database.begin_commit(self)
-        except Aborted:
-            engine.settle()
-            raise
-        if not logged:
-            engine.settle()
+        if not self.database.begin_commit(self):
             position, work = 0, 1
         else:
             position = engine.append(self)
@@ -193,10 +173,8 @@ class OpenTransaction(Transaction):
 
     def rollback(self) -> None:
         """End it and leave nothing behind. See `interface.Transaction.rollback`."""
-        engine = self.engine
-        engine.home.check()
+        self.engine.home.check()
         self.database.rollback(self)
-        engine.settle()
 
     async def after_cancelled(self, statement: Callable[[], Answer[T]]) -> T:
         """Make a statement; one that is under way may have been cancelled just now.
@@ -218,7 +196,7 @@ class OpenTransaction(Transaction):
 
     async def _lock(self, key: bytes, *, to_read: bool = False) -> None:
         self.check_usable()
-        if not self._settled(self.database.take_exclusive, key):
+        if not self.database.take_exclusive(self, key):
             await self._wait(Kind.EXCLUSIVE, just(key), to_read=to_read)
 
     async def _lock_range(self, part: Range) -> None:
@@ -228,15 +206,4 @@ class OpenTransaction(Transaction):
 
     async def _wait(self, kind: Kind, part: Range, *, to_read: bool = False) -> None:
         self.engine.home.check()
-        self._settled(self.database.begin_to_wait, kind, part, to_read=to_read)
-        await self.engine.wait_for_lock(self, kind, part)
-
-    def _settled(
-        self, call: Callable[Concatenate[Self, P], T], *given: P.args, **by: P.kwargs
-    ) -> T:
-        """Call into the core; if that aborts this transaction, its locks have gone to others."""
-        try:
-            return call(self, *given, **by)
-        except Aborted:
-            self.engine.settle()
-            raise
+        await self.engine.wait_for_lock(self, kind, part, to_read=to_read)

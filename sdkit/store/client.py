@@ -240,7 +240,7 @@ def parse_url(url: str) -> tuple[str, int]:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
         extra = parts.username or parts.password or parts.path.strip("/") or parts.query
-        extra = extra or parts.fragment or any(map(str.isspace, url))  # urlsplit drops some
+        extra = extra or parts.fragment or "".join(filter(str.isspace, url))  # dropped by urlsplit
     except (ValueError, AttributeError, TypeError):
         host = port = extra = None
     if not host or not port or extra or parts.scheme != "store":

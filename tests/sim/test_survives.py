@@ -140,3 +140,19 @@ def test_a_reader_is_removed_by_its_socket_as_by_its_number() -> None:
                 assert not loop.remove_reader(found)
 
     run(main())
+
+
+def test_a_machine_shows_its_state() -> None:
+    async def main(world: World) -> list[str]:
+        machine = world.machine("db")
+        shown = [repr(machine)]
+        machine.boot(lambda: asyncio.sleep(9))
+        shown.append(repr(machine))
+        machine.pause()
+        shown.append(repr(machine))
+        machine.kill()
+        return shown
+
+    assert simulate(main).value == [
+        f"<Machine db at 10.0.0.1, {state}>" for state in ("off", "up", "paused")
+    ]

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Final, Literal
 
 from sdkit.check.lines import (
@@ -57,7 +57,7 @@ Pairs = Sequence[Sequence[object]]
 STATUSES: Final = ("committed", "aborted", "unknown")
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What a transaction did to a key."""
 
     READ = "read"

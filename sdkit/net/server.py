@@ -138,7 +138,7 @@ class Server:
         host: Host | None = None,
     ) -> None:
         if config is not None and not isinstance(config, ServerConfig):
-            raise InvalidArgument(f"config is {config!r}; a server takes a ServerConfig")
+            raise InvalidArgument(f"config is {shown(config)}; a server takes a ServerConfig")
         if host is not None:
             check_host(host)
         self.config: Final = config or ServerConfig()
@@ -151,6 +151,13 @@ class Server:
         self._metrics: Final = Metrics(self.host.name)
         self._served = self._accepted = self._refused = 0
         self._connections_max = self.config.connections_max
+
+    def __repr__(self) -> str:
+        kind, name = type(self).__name__, self.host.name
+        if self._listener is None or not self._listener.is_listening:
+            return f"<{kind} {name}, not listening>"
+        host, port = self._listener.address
+        return f"<{kind} {name} at {host}:{port}, {len(self.connections)} connections>"
 
     # ------------------------------------------------------------- what a room overrides
 

@@ -54,8 +54,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple
 from weakref import WeakSet
 
-from sdkit.arguments import check_between
-from sdkit.errors import InvalidArgument
+from sdkit.arguments import check_between, close_unawaited, shown
+from sdkit.errors import InvalidArgument, InvalidState
 from sdkit.host import running_on
 from sdkit.sim import freezing
 from sdkit.sim.addresses import family_of
@@ -112,10 +112,20 @@ def run(
 
     Raises:
         Deadlock, Livelock: with a report of who waits where.
-        InvalidArgument: a latency, lateness or buffer that cannot be.
+        InvalidArgument: ``main`` is no coroutine; or a latency, lateness or buffer cannot be.
+        InvalidState: this thread is in an event loop already.
     """
-
-    check_options(latency_s, lateness_s, buffer_bytes)
+    try:
+        check_place()
+        if not asyncio.iscoroutine(main):
+            raise InvalidArgument(
+                f"main is {shown(main)}, of type {type(main).__name__}; it must be a coroutine: "
+                "what calling an `async def` gives"
+            )
+        check_options(latency_s, lateness_s, buffer_bytes)
+    except (InvalidArgument, InvalidState):
+        close_unawaited(main)
+        raise
 
     def make() -> VirtualTimeLoop:
         return VirtualTimeLoop(
@@ -132,6 +142,22 @@ def run(
         assert isinstance(loop, VirtualTimeLoop)
         with intercepted(loop.network, seed=seed, answers_all=answers_all), runner:
             return runner.run(main)
+
+
+def check_place() -> None:
+    """Refuse to begin a simulation from within an event loop, simulated or not.
+
+    Raises:
+        InvalidState: this thread is in one.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise InvalidState(
+        "a simulation has an event loop of its own, and this thread is in one already: "
+        "begin it in a plain function, or in another thread"
+    )
 
 
 def check_options(latency_s: Latency, lateness_s: float, buffer_bytes: int) -> None:

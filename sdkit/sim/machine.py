@@ -94,6 +94,10 @@ class Machine:
         self._ended: asyncio.Future[Any] = self._loop.create_future()
         clock.start(world.time, self._drift_changed)
 
+    def __repr__(self) -> str:
+        state = "off" if not self.is_up else "paused" if self._stopped else "up"
+        return f"<Machine {self.name} at {self.address}, {state}>"
+
     @property
     def is_up(self) -> bool:
         """Is there a life? Also while it is paused."""

@@ -40,6 +40,7 @@ from random import Random
 from types import FrameType
 from typing import Any, Final, Generic, TypeVar
 
+from sdkit.arguments import check_function
 from sdkit.errors import InvalidArgument, InvalidState
 from sdkit.host import running_on
 from sdkit.sim import freezing
@@ -50,7 +51,13 @@ from sdkit.sim.host import SimulatedHost
 from sdkit.sim.interception import intercepted
 from sdkit.sim.life import Life, current_life
 from sdkit.sim.links import Latency
-from sdkit.sim.loop import BUFFER_BYTES, LATENCY_S, VirtualTimeLoop, check_options
+from sdkit.sim.loop import (
+    BUFFER_BYTES,
+    LATENCY_S,
+    VirtualTimeLoop,
+    check_options,
+    check_place,
+)
 from sdkit.sim.machine import Machine
 from sdkit.sim.network import Network
 from sdkit.trace import Record, listening
@@ -163,11 +170,16 @@ class World:
                 self._play.cancel()
 
     def check_outside(self, what: str) -> None:
-        """Refuse what only the world's own code may do.
+        """Refuse what only the world's own code may do, and only during its run.
 
         Raises:
-            InvalidState: this is a machine's code.
+            InvalidState: this is a machine's code; or the run is over, or another thread's.
         """
+        if not _runs(self.loop):
+            raise InvalidState(
+                f"a world lives as long as its `simulate`, and in that thread: nobody can {what} "
+                "after it or from elsewhere"
+            )
         life = current_life.get()
         if life is not None:
             raise InvalidState(f"{life} cannot {what}: that is for the play, outside all machines")
@@ -233,9 +245,11 @@ def simulate(
         may_fail: return a run that failed, with its `Run.error`, instead of raising that.
 
     Raises (besides what went wrong first, in the play or on a machine):
-        InvalidArgument: a latency, lateness or buffer that cannot be.
+        InvalidArgument: ``play`` is no function; or a latency, lateness or buffer cannot be.
+        InvalidState: this thread is in an event loop already.
     """
-
+    check_place()
+    check_function("play", play)
     check_options(latency_s, lateness_s, buffer_bytes)
 
     def make() -> VirtualTimeLoop:

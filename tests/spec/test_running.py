@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 import sys
 import textwrap
+import time
 import unittest
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sdkit.errors import InvalidArgument
+from sdkit.errors import InvalidArgument, InvalidState
 from sdkit.sim.loop import run as run_strictly
 from sdkit.sim.sockets import NotSimulated
 from sdkit.spec.breaker import Wanted, breaker
@@ -224,3 +225,15 @@ def test_what_a_subject_draws_is_the_same_in_every_run() -> None:
         return asyncio.get_running_loop().time(), random.random()
 
     assert run(main()) == run(main())
+
+
+def test_a_specification_within_an_event_loop_says_so_and_puts_the_clocks_back() -> None:
+    async def main() -> None:
+        with pytest.raises(InvalidState, match="in one already"):
+            run(asyncio.sleep(1))
+
+    clock = time.monotonic
+    asyncio.run(main())
+    assert time.monotonic is clock
+    run(asyncio.sleep(1))
+    assert time.monotonic is clock

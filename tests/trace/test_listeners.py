@@ -6,6 +6,8 @@ import asyncio
 import io
 import json
 import logging
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -239,3 +241,28 @@ def test_a_strange_name_of_an_event_spoils_no_scrape() -> None:
         event("shop.GET /users größe\n")
     lines = [line for line in metrics.text().splitlines() if not line.startswith("#")]
     assert lines == ["sdkit_shop_GET__users_gr__e__total 1"]
+
+
+def test_listeners_that_threads_share_count_and_write_each_record_once_and_whole() -> None:
+    def work() -> None:
+        for number in range(2_000):
+            event("shop.paid", number=number)
+            with span("shop.pack"):
+                pass
+
+    file = io.StringIO()
+    metrics, diagram = Metrics(), SequenceDiagram(lambda each: each.name, arrows_max=20_000)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with listening(metrics), listening(JsonLines(file)), listening(diagram):
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    lines = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert (metrics.count("shop.paid"), metrics.count("shop.pack")) == (8_000, 8_000)
+    assert (len(lines), diagram.text().count("Note over")) == (16_000, 16_000)

@@ -19,10 +19,11 @@ without asking anybody, however far behind it is.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from sdkit.errors import CorruptData, Rejected
+from sdkit.errors import CorruptData, InvalidState, Rejected
 from sdkit.storage.disk import Disk, File
 from sdkit.storage.group_commit import LogWriter
 from sdkit.storage.segments import Segment, Segments, disk_unavailable
@@ -65,11 +66,16 @@ class Follower:
         """Every record from ``lsn`` on, for ever; ends only with an error.
 
         Raises:
+            InvalidState: this is not the event loop in which the log was opened.
             Truncated: the position is gone, now or on the way.
             CorruptData: a record is damaged; the snapshot has what it held.
             DiskUnavailable: it cannot be read, or everything durable was read and the log failed.
             Closed: everything was read and the journal was closed.
         """
+        if asyncio.get_running_loop() is not self._writer.loop:
+            raise InvalidState(
+                "a follower belongs to the event loop in which its journal was opened; read it there"
+            )
         try:
             while True:
                 while self.lsn > self.bound():

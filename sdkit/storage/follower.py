@@ -19,11 +19,10 @@ without asking anybody, however far behind it is.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from sdkit.errors import CorruptData, InvalidState, Rejected
+from sdkit.errors import CorruptData, Rejected
 from sdkit.storage.disk import Disk, File
 from sdkit.storage.group_commit import LogWriter
 from sdkit.storage.segments import Segment, Segments, disk_unavailable
@@ -72,10 +71,7 @@ class Follower:
             DiskUnavailable: it cannot be read, or everything durable was read and the log failed.
             Closed: everything was read and the journal was closed.
         """
-        if asyncio.get_running_loop() is not self._writer.loop:
-            raise InvalidState(
-                "a follower belongs to the event loop in which its journal was opened; read it there"
-            )
+        self._writer.check_loop()
         try:
             while True:
                 while self.lsn > self.bound():

@@ -47,6 +47,7 @@ from sdkit.errors import (
     DiskUnavailable,
     Indeterminate,
     InternalError,
+    InvalidState,
     SdkitError,
 )
 from sdkit.storage.callbacks import call_back, event
@@ -159,6 +160,14 @@ class LogWriter:
         else:
             self._turns.append(future)
         return future
+
+    def check_loop(self) -> None:
+        """Refuse a follower that is read in another event loop: its turns come in this one."""
+        if asyncio.get_running_loop() is not self.loop:
+            raise InvalidState(
+                "a follower belongs to the event loop in which its journal was opened; read it "
+                "there"
+            )
 
     def rotate_soon(self) -> None:
         """Begin a new segment before the next record, if this one holds any."""

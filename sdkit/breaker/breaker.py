@@ -47,7 +47,7 @@ from sdkit.breaker.checks import check_clock, check_random
 from sdkit.breaker.circuit import Circuit, CircuitOpen, Generation
 from sdkit.breaker.config import BreakerConfig
 from sdkit.breaker.judging import Errors, ResultJudge, judge, result_judge
-from sdkit.breaker.layer import Layer, check_name, refuse_awaitable
+from sdkit.breaker.layer import Layer, Unique, check_name, refuse_awaitable
 from sdkit.breaker.metrics import BreakerMetrics, gauges, look
 from sdkit.breaker.results import NOT_OF_THE_CALLEE, BadResult, judged, judged_sync
 from sdkit.breaker.states import State, Trigger
@@ -322,7 +322,7 @@ class Breaker(Layer):
             self._circuit.operate(trigger, now_ns)
 
 
-class Attempt:
+class Attempt(Unique):
     """One call that was let through, and is to end once. Made by `Breaker.attempt`.
 
     As a block it ends itself: well, or with the error that leaves the block. An attempt

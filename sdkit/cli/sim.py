@@ -385,6 +385,9 @@ def _shrunk(console: Console, scenario: Scenario, outcome: Outcome) -> tuple[Out
 
 def _compare(first: Path, second: Path, *, as_json: bool) -> None:
     rows = [_text(path).splitlines() for path in (first, second)]
+    for path, lines in zip((first, second), rows, strict=True):
+        if not lines:
+            raise InvalidArgument(f"{path} is empty; --record writes what can be compared")
     at = next((n for n, pair in enumerate(zip(*rows, strict=False)) if pair[0] != pair[1]), None)
     if at is None and len(rows[0]) != len(rows[1]):
         at = min(map(len, rows))

@@ -55,13 +55,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple
 from weakref import WeakSet
 
 from sdkit.arguments import check_between, close_unawaited, shown
-from sdkit.errors import InvalidArgument, InvalidState
+from sdkit.errors import InvalidArgument
 from sdkit.host import running_on
 from sdkit.sim import freezing
-from sdkit.sim.addresses import family_of
+from sdkit.sim.addresses import check_names, family_of
 from sdkit.sim.escapes import refusal
 from sdkit.sim.host import SimulatedHost
-from sdkit.sim.interception import intercepted
+from sdkit.sim.interception import check_alone, intercepted
 from sdkit.sim.life import Life, current_life
 from sdkit.sim.links import Latency, check_latency
 from sdkit.sim.network import Network
@@ -83,6 +83,8 @@ COARSE_FROM_S: Final = 2.0**23  # from here on two neighbouring floats are over 
 BUFFER_BYTES: Final = 256 * 1024
 LATENESS_S_MAX: Final = 3_600.0
 BUFFER_BYTES_MAX: Final = 2**40
+SEED_DIGITS_MAX: Final = 300
+SEED_BELOW: Final = 10**SEED_DIGITS_MAX
 
 
 def run(
@@ -112,18 +114,18 @@ def run(
 
     Raises:
         Deadlock, Livelock: with a report of who waits where.
-        InvalidArgument: ``main`` is no coroutine; or a latency, lateness or buffer cannot be.
-        InvalidState: this thread is in an event loop already.
+        InvalidArgument: a latency, name, seed, lateness or buffer that cannot be, or no coroutine.
+        InvalidState: in a running event loop, or inside a simulation.
     """
     try:
-        check_place()
-        if not asyncio.iscoroutine(main):
+        check_alone("run")
+        check_options(latency_s, lateness_s, buffer_bytes, names=names, seed=seed)
+        is_one: bool = asyncio.iscoroutine(main)  # which would narrow the type of `main`
+        if not is_one:
             raise InvalidArgument(
-                f"main is {shown(main)}, of type {type(main).__name__}; it must be a coroutine: "
-                "what calling an `async def` gives"
+                f"main is {shown(main)}; it must be a coroutine, as in run(main())", name="main"
             )
-        check_options(latency_s, lateness_s, buffer_bytes)
-    except (InvalidArgument, InvalidState):
+    except BaseException:
         close_unawaited(main)
         raise
 
@@ -144,23 +146,14 @@ def run(
             return runner.run(main)
 
 
-def check_place() -> None:
-    """Refuse to begin a simulation from within an event loop, simulated or not.
-
-    Raises:
-        InvalidState: this thread is in one.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise InvalidState(
-        "a simulation has an event loop of its own, and this thread is in one already: "
-        "begin it in a plain function, or in another thread"
-    )
-
-
-def check_options(latency_s: Latency, lateness_s: float, buffer_bytes: int) -> None:
+def check_options(
+    latency_s: Latency,
+    lateness_s: float,
+    buffer_bytes: int,
+    *,
+    names: Mapping[str, str] | None,
+    seed: int | str,
+) -> None:
     """Refuse what no simulation can have.
 
     Raises:
@@ -169,6 +162,14 @@ def check_options(latency_s: Latency, lateness_s: float, buffer_bytes: int) -> N
     check_latency(latency_s)
     check_between("lateness_s", lateness_s, 0.0, LATENESS_S_MAX)
     check_between("buffer_bytes", buffer_bytes, 1, BUFFER_BYTES_MAX)
+    is_seed = isinstance(seed, int | str) and not isinstance(seed, bool)
+    if not is_seed or (isinstance(seed, int) and abs(seed) >= SEED_BELOW):
+        raise InvalidArgument(
+            f"seed is {shown(seed)}; it must be a text, or a whole number of at most "
+            f"{SEED_DIGITS_MAX} digits",
+            name="seed",
+        )
+    check_names(names or {})
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):

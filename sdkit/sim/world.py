@@ -40,15 +40,16 @@ from random import Random
 from types import FrameType
 from typing import Any, Final, Generic, TypeVar
 
-from sdkit.arguments import check_function
+from sdkit.arguments import check_function, is_awaitable, shown
 from sdkit.errors import InvalidArgument, InvalidState
 from sdkit.host import running_on
 from sdkit.sim import freezing
+from sdkit.sim.addresses import check_host_name
 from sdkit.sim.clocks import Clock
 from sdkit.sim.digest import Digest, Recorded
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
-from sdkit.sim.interception import intercepted
+from sdkit.sim.interception import check_alone, intercepted
 from sdkit.sim.life import Life, current_life
 from sdkit.sim.links import Latency
 from sdkit.sim.loop import (
@@ -56,7 +57,6 @@ from sdkit.sim.loop import (
     LATENCY_S,
     VirtualTimeLoop,
     check_options,
-    check_place,
 )
 from sdkit.sim.machine import Machine
 from sdkit.sim.network import Network
@@ -133,6 +133,7 @@ class World:
             InvalidArgument: there is a machine of that name.
         """
         self.check_outside("add a machine")
+        check_host_name("name", name)
         if name in self.machines:
             raise InvalidArgument(f"there is a machine named {name} already", name=name)
         number = len(self.machines) + 1
@@ -175,6 +176,8 @@ class World:
         Raises:
             InvalidState: this is a machine's code; or the run is over, or another thread's.
         """
+        if self.is_over:
+            raise InvalidState(f"cannot {what}: the run is over")
         if not _runs(self.loop):
             raise InvalidState(
                 f"a world lives as long as its `simulate`, and in that thread: nobody can {what} "
@@ -189,7 +192,14 @@ class World:
     async def run(self, play: Callable[[World], Coroutine[Any, Any, T]]) -> T:
         """The play, to its end."""
         self._play = asyncio.current_task()
-        return await play(self)
+        directing = play(self)
+        if not is_awaitable(directing):
+            raise InvalidArgument(
+                f"play returned {shown(directing)}, which cannot be awaited; it must be an "
+                "`async def`",
+                name="play",
+            )
+        return await directing
 
     def close(self) -> None:
         """End every life, so that nothing of it is run or complains from now on."""
@@ -245,12 +255,12 @@ def simulate(
         may_fail: return a run that failed, with its `Run.error`, instead of raising that.
 
     Raises (besides what went wrong first, in the play or on a machine):
-        InvalidArgument: ``play`` is no function; or a latency, lateness or buffer cannot be.
-        InvalidState: this thread is in an event loop already.
+        InvalidArgument: a latency, name, seed, lateness or buffer that cannot be, or no play.
+        InvalidState: in a running event loop, or inside a simulation.
     """
-    check_place()
+    check_alone("simulate")
+    check_options(latency_s, lateness_s, buffer_bytes, names=names, seed=seed)
     check_function("play", play)
-    check_options(latency_s, lateness_s, buffer_bytes)
 
     def make() -> VirtualTimeLoop:
         return VirtualTimeLoop(

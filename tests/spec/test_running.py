@@ -20,7 +20,10 @@ from sdkit.errors import InvalidArgument, InvalidState
 from sdkit.sim.loop import run as run_strictly
 from sdkit.sim.sockets import NotSimulated
 from sdkit.spec.breaker import Wanted, breaker
+from sdkit.spec.breaker_places import bulkhead
+from sdkit.spec.check import calls
 from sdkit.spec.running import finished, run
+from sdkit.spec.store import one_session
 from tests.spec.bite import assert_caught
 
 BREAKER = """
@@ -229,7 +232,7 @@ def test_what_a_subject_draws_is_the_same_in_every_run() -> None:
 
 def test_a_specification_within_an_event_loop_says_so_and_puts_the_clocks_back() -> None:
     async def main() -> None:
-        with pytest.raises(InvalidState, match="in one already"):
+        with pytest.raises(InvalidState, match="cannot begin in"):
             run(asyncio.sleep(1))
 
     clock = time.monotonic
@@ -237,3 +240,16 @@ def test_a_specification_within_an_event_loop_says_so_and_puts_the_clocks_back()
     assert time.monotonic is clock
     run(asyncio.sleep(1))
     assert time.monotonic is clock
+
+
+@pytest.mark.parametrize("specification", [one_session, bulkhead, calls])
+def test_what_makes_no_subject_is_refused_by_name(specification: Any) -> None:
+    refused = {"refused": ValueError} if specification is bulkhead else {}
+    with pytest.raises(InvalidArgument, match="is 5, of type int; it must be a function"):
+        specification(5, **refused)
+
+
+@pytest.mark.parametrize("without", [5, (5,)])
+def test_names_of_promises_are_texts(without: Any) -> None:
+    with pytest.raises(InvalidArgument, match="5"):
+        finished(some_spec(), without)

@@ -28,9 +28,8 @@ Three things to notice
     3. *Late clock.* Unless ``clock`` is given, the time is that of the host that the
        *call* runs on: a breaker made when a module was imported works in a simulation.
 
-Decision: a plain function that returns a coroutine, or anything else to be awaited, is
-refused, and not taken for a success. It is the oldest complaint about breakers in Python
-that they never open for coroutines.
+Decision: a plain function that returns a coroutine, or anything else to be awaited, is refused,
+not taken for a success: that breakers never open for coroutines is Python's oldest complaint.
 """
 
 from __future__ import annotations

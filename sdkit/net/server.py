@@ -61,7 +61,8 @@ class ServerConfig(Limits):
     """What every server can be told; a room's config adds its own fields.
 
     Args:
-        host, port: where to listen; port 0 picks a free one.
+        host: the address to listen on; 127.0.0.1 is heard on this machine only.
+        port: where to listen; 0 picks a free one.
         secret: what clients have to know; None lets everybody in. On a command line
             it would show in the list of processes: give it in a file there, with
             --secret-file or as TOML.

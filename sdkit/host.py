@@ -200,7 +200,7 @@ def check_host(host: object) -> None:
     """
     if not isinstance(host, Host):
         raise InvalidArgument(
-            f"host is {host!r}, of type {type(host).__name__}; it must be a Host, as made by "
+            f"host is {shown(host)}, of type {type(host).__name__}; it must be a Host, as made by "
             "`with Host.local('db', 'directory') as host:`"
         )
 

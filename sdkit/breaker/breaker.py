@@ -28,18 +28,17 @@ Three things to notice
     3. *Late clock.* Unless ``clock`` is given, the time is that of the host that the
        *call* runs on: a breaker made when a module was imported works in a simulation.
 
-Decision: a plain function that returns a coroutine, or anything else to be awaited, is
-refused, and not taken for a success. It is the oldest complaint about breakers in Python
-that they never open for coroutines.
+Decision: a plain function that returns a coroutine, or anything else to be awaited, is refused,
+not taken for a success: that breakers never open for coroutines is Python's oldest complaint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from random import Random
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar
 
 from sdkit import host as hosts
 from sdkit.arguments import AT_HAND, shown
@@ -47,8 +46,8 @@ from sdkit.breaker.checks import check_clock, check_random
 from sdkit.breaker.circuit import Circuit, CircuitOpen, Generation
 from sdkit.breaker.config import BreakerConfig
 from sdkit.breaker.judging import Errors, ResultJudge, judge, result_judge
-from sdkit.breaker.layer import Layer, check_name, refuse_awaitable
-from sdkit.breaker.metrics import BreakerMetrics, gauges, look
+from sdkit.breaker.layer import Layer, Unique, check_name, refuse_awaitable
+from sdkit.breaker.metrics import MEANINGS, BreakerMetrics, gauges, look
 from sdkit.breaker.results import NOT_OF_THE_CALLEE, BadResult, judged, judged_sync
 from sdkit.breaker.states import State, Trigger
 from sdkit.breaker.steps import LOCK, Steps
@@ -85,6 +84,7 @@ class Breaker(Layer):
 
     kind = "a breaker"
     circuit_type: type[Circuit] = Circuit
+    meanings: ClassVar[Mapping[str, str]] = MEANINGS  # of `gauges`
 
     def __init__(
         self,
@@ -322,7 +322,7 @@ class Breaker(Layer):
             self._circuit.operate(trigger, now_ns)
 
 
-class Attempt:
+class Attempt(Unique):
     """One call that was let through, and is to end once. Made by `Breaker.attempt`.
 
     As a block it ends itself: well, or with the error that leaves the block. An attempt

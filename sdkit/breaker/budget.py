@@ -26,11 +26,12 @@ many retries as promised.
 from __future__ import annotations
 
 from sdkit.arguments import check_between
+from sdkit.breaker.layer import Unique
 
 RETRY: int = 100  # hundredths
 
 
-class RetryBudget:
+class RetryBudget(Unique):
     """An account of retries, to be given to every `Retry` that should share it.
 
     It begins full: the first calls of a process may fail, too.
@@ -42,6 +43,8 @@ class RetryBudget:
     Raises:
         InvalidArgument: a value is out of range.
     """
+
+    kind = "a retry budget"
 
     def __init__(self, *, percent: int = 10, saved_max: int = 10) -> None:
         check_between("percent", percent, 0, 1000)

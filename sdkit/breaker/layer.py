@@ -58,7 +58,24 @@ class WrongKind(InvalidArgument):
     code = "wrong_kind"
 
 
-class Layer:
+class Unique:
+    """What is not copied or pickled, since it counts the calls of this process."""
+
+    kind: ClassVar[str] = "this object"  # in errors
+
+    def __reduce__(self) -> NoReturn:
+        """Refused: a copy, in this process or another, would not know of the calls of this one.
+
+        Raises:
+            InvalidState: always.
+        """
+        raise InvalidState(
+            f"{self.kind} is not copied or pickled, since its state is that of the calls here: "
+            "make another one where it is needed, with the same arguments"
+        )
+
+
+class Layer(Unique):
     """Goes around functions. A subclass says how, in `around` and `around_sync`."""
 
     kind: ClassVar[str] = "a layer"  # in errors
@@ -102,17 +119,6 @@ class Layer:
         """
         check_callee(function, self.kind)
         return self.around_sync(function)(*args, **kwargs)
-
-    def __reduce__(self) -> NoReturn:
-        """Refused: a copy, in this process or another, would not know of the calls of this one.
-
-        Raises:
-            InvalidState: always.
-        """
-        raise InvalidState(
-            f"{self.kind} is not copied or pickled, since its state is that of the calls here: "
-            "make another one where it is needed, with the same arguments"
-        )
 
     def around(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """A coroutine function that does a little more than ``function``."""

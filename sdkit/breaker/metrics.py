@@ -15,11 +15,22 @@ counted, and not counting them is what makes that policy cheap.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from sdkit.breaker.circuit import Circuit
 from sdkit.breaker.policies import SECOND_NS
 from sdkit.breaker.states import State
 from sdkit.trace.metrics import labelled
+
+MEANINGS: Final = {
+    "breaker.open": "1 while every call is refused, forced by an operator or not, else 0.",
+    "breaker.failure_rate": "Part of the calls in the window that failed, 0 to 1.",
+    "breaker.failed_total": "Calls that counted as failed, the slow ones among them.",
+    "breaker.slow_total": "Calls that took longer than slow_call_s.",
+    "breaker.refused_total": "Calls that were not let through.",
+    "breaker.opened_total": "How often the breaker opened.",
+    "breaker.open_seconds_total": "How long the breaker was open, all in all.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

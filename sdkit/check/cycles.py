@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Final, TypeVar
 
 
-class Why(Enum):
+class Why(StrEnum):
     """Why one transaction must come before another."""
 
     WRITE_WRITE = "ww"

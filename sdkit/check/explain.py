@@ -15,7 +15,7 @@ from sdkit.check.anomalies import Anomaly
 from sdkit.check.cycles import Edge, Why
 from sdkit.check.history import Operation
 from sdkit.check.levels import LEVELS, forbids
-from sdkit.check.lines import printable, shown
+from sdkit.check.lines import named, printable, shown
 from sdkit.check.reason import Counterexample
 
 if TYPE_CHECKING:
@@ -89,12 +89,16 @@ def _contradiction(model: str, found: Counterexample) -> list[str]:
         f"an order, as far as there is one, from {found.initial}:",
     ]
     lines += [
-        f"    {number}. process {each.operation.process}  {call(each.operation)}  → {each.after}"
+        f"    {number}. {_who(each.operation)}  {call(each.operation)}  → {each.after}"
         for number, each in enumerate(found.order, start=1)
     ] or ["    none of them can be the first"]
     for each, reason in zip(found.stuck, found.reasons, strict=True):
-        lines.append(f"    ✗  process {each.process}  {call(each)}  cannot be next: {reason}")
+        lines.append(f"    ✗  {_who(each)}  {call(each)}  cannot be next: {reason}")
     return lines
+
+
+def _who(operation: Operation) -> str:
+    return f"process {named(operation.process)}"
 
 
 def _table(operations: Sequence[Operation]) -> list[str]:
@@ -104,7 +108,7 @@ def _table(operations: Sequence[Operation]) -> list[str]:
         line = f"line {each.line}" if each.line else ""
         end = "open" if each.end is None else duration(each.end - begin)
         time = f"{duration(each.start - begin)} to {end}"
-        rows.append((f"process {each.process}", call(each), time, line))
+        rows.append((_who(each), call(each), time, line))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return [
         (
@@ -169,7 +173,7 @@ def reasons(verdict: isolation.Verdict, anomaly: Anomaly) -> list[str]:
 def ident(verdict: isolation.Verdict, number: int) -> str:
     """The name of a transaction."""
     found = verdict.observed.transactions[number].id
-    return f"T{found}" if isinstance(found, int) else found
+    return f"T{found}" if isinstance(found, int) else named(found)
 
 
 def because(verdict: isolation.Verdict, edge: Edge) -> str:

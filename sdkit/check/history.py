@@ -34,12 +34,16 @@ Jepsen's histories (https://github.com/jepsen-io/jepsen) gave the four words.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from sdkit.arguments import shown
 from sdkit.check.lines import (
     MalformedHistory,
+    check_label,
+    check_whole,
     dumped,
     kept,
     label,
@@ -49,6 +53,7 @@ from sdkit.check.lines import (
     thawed,
     whole,
 )
+from sdkit.forks import renew_in_child
 
 Process = int | str
 Outcome = Literal["ok", "fail", "info"]
@@ -86,6 +91,42 @@ class Operation:
     line: int = 0
     argument_given: bool = True
     result_given: bool = True
+
+    def checked(self) -> Operation:
+        """It as models take it: its values frozen (`sdkit.check.lines.frozen`), the rest refused
+        if it is of a wrong kind. Itself, if there is nothing to change.
+
+        Raises:
+            MalformedHistory: naming the field.
+        """
+        check_call(self.process, self.op, self.line)
+        for name, time_ns in (("start", self.start), ("end", self.end)):
+            check_whole(time_ns, name, self.line)
+        if self.start is None:
+            raise MalformedHistory(f"{self.op} has no start; it must be a whole number")
+        values = (
+            kept(self.key, "key", self.line),
+            kept(self.argument, "argument", self.line),
+            kept(self.result, "result", self.line),
+        )
+        end = None if self.outcome == "info" else self.end
+        if values == (self.key, self.argument, self.result) and end == self.end:
+            return self
+        key, argument, result = values
+        return replace(self, key=key, argument=argument, result=result, end=end)
+
+
+def check_call(process: object, op: object, line: int = 0) -> None:
+    """Refuse what cannot make a call, and what is no name of one.
+
+    Raises:
+        MalformedHistory: naming the field and its value.
+    """
+    check_label(process, "process", line)
+    if not isinstance(op, str):
+        raise MalformedHistory(
+            f"op is {shown(op)}; an invoke names its operation, as in 'read'", line=line
+        )
 
 
 @dataclass(slots=True)
@@ -150,12 +191,16 @@ class Recorder:
 
     A process that is told to end and has nothing open, or to begin a second call,
     raises `MalformedHistory`: that is a bug of the test, and no verdict could be right. So
-    does a key or a value that JSON does not know.
+    does a key or a value that JSON does not know, or a time that is no whole number.
+
+    Any number of threads may tell it of their calls. A forked child goes on with a copy.
     """
 
     def __init__(self) -> None:
         self._reader = _Reader()
         self._last = 0
+        self._renew_lock()
+        renew_in_child(self, Recorder._renew_lock)
 
     def invoke(
         self,
@@ -167,25 +212,43 @@ class Recorder:
         time_ns: int | None = None,
     ) -> None:
         """A call begins."""
-        self._reader.begin(process, op, kept(key, "key"), kept(value, "value"), self._time(time_ns))
+        check_call(process, op)
+        key, value = kept(key, "key"), kept(value, "value")
+        with self._lock:
+            self._reader.begin(process, op, key, value, self._time(time_ns))
 
     def ok(self, process: Process, value: object = None, *, time_ns: int | None = None) -> None:
         """It has happened and answered ``value``."""
-        self._reader.end(process, "ok", kept(value, "value"), self._time(time_ns))
+        self._end(process, "ok", kept(value, "value"), time_ns)
 
     def fail(self, process: Process, *, time_ns: int | None = None) -> None:
         """It has not happened, for certain."""
-        self._reader.end(process, "fail", None, self._time(time_ns))
+        self._end(process, "fail", None, time_ns)
 
     def info(self, process: Process, *, time_ns: int | None = None) -> None:
         """Nobody knows whether it has happened, or will."""
-        self._reader.end(process, "info", None, self._time(time_ns))
+        self._end(process, "info", None, time_ns)
 
     def history(self) -> History:
-        """What has been recorded; calls that are still open have an unknown outcome."""
-        return self._reader.history()
+        """What has been recorded; calls that are still open have an unknown outcome.
+
+        It does not change when the recorder is told more.
+        """
+        with self._lock:
+            return self._reader.history()
+
+    def _end(
+        self, process: Process, outcome: Outcome, value: Hashable, time_ns: int | None
+    ) -> None:
+        check_label(process, "process")
+        with self._lock:
+            self._reader.end(process, outcome, value, self._time(time_ns))
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def _time(self, time_ns: int | None) -> int:
+        check_whole(time_ns, "time_ns")
         self._last = self._last + 1 if time_ns is None else max(time_ns, self._last + 1)
         return self._last
 
@@ -215,11 +278,8 @@ class _Reader:
         value = kept(fields.get("value"), "value", line)
         if kind == "invoke":
             op = fields.get("op")
-            if not isinstance(op, str):
-                raise MalformedHistory(
-                    f"op is {op!r}; an invoke names its operation, as in 'read'", line=line
-                )
-            self.begin(process, op, key, value, time_ns, line)
+            check_call(process, op, line)
+            self.begin(process, op, key, value, time_ns, line)  # type: ignore[arg-type]
             self._open[process].argument_given = "value" in fields
             return
         self._check_same(process, fields, key, line)
@@ -265,7 +325,9 @@ class _Reader:
             operation.end = time_ns
 
     def history(self) -> History:
-        return History(sorted(self._operations, key=lambda operation: operation.start))
+        open_ones = {id(each) for each in self._open.values()}  # they may change
+        found = [replace(each) if id(each) in open_ones else each for each in self._operations]
+        return History(sorted(found, key=lambda operation: operation.start))
 
     def _time(self, time_ns: int | None, line: int) -> int:
         if self._timed is None:

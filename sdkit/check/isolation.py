@@ -39,6 +39,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from sdkit.arguments import check_function
 from sdkit.check.anomalies import Anomalies, Anomaly
 from sdkit.check.dependencies import Dependencies
 from sdkit.check.explain import explain_isolation
@@ -129,6 +130,7 @@ def check(
     Takes a time and memory that grow with the number of transactions and reads, and with its
     square only for the few thousand that `cycles.Reaching` looks at together.
     """
+    check_function("progress", progress, asynchronous=False)
     progress("putting reads to writes")
     seen = observed(transactions)
     progress("who comes before whom")

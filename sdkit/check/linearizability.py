@@ -36,14 +36,15 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from sdkit.arguments import check_between, check_one_of
+from sdkit.arguments import check_between, check_function, check_one_of
 from sdkit.check.explain import explain_order
-from sdkit.check.history import History, Operation
-from sdkit.check.lines import MalformedHistory, shown
+from sdkit.check.history import History, Operation, Recorder
+from sdkit.check.lines import MalformedHistory, each_of, shown
 from sdkit.check.model import Model, check_model
 from sdkit.check.page import order_page
 from sdkit.check.reason import Counterexample, counterexample
 from sdkit.check.search import Search
+from sdkit.errors import InvalidArgument
 from sdkit.host import current
 
 Result = Literal["linearizable", "not linearizable", "undecided"]
@@ -117,6 +118,7 @@ def check(
         InvalidArgument: a budget below 1 step, or of no time; or ``model`` is none.
     """
     check_model(model)
+    check_function("progress", progress, asynchronous=False)
     if steps is not None:
         check_between("steps", steps, 1, STEPS_MAX)
     if seconds is not None:
@@ -149,9 +151,12 @@ def check(
 
 def _that_count(history: History | Iterable[Operation], model: Model) -> list[Operation]:
     """Without failed calls, and without lost ones that could not have changed anything."""
+    if isinstance(history, Recorder):
+        raise InvalidArgument("history is a Recorder; give what its history() returns")
     found = history.operations if isinstance(history, History) else history
     kept = []
-    for each in sorted(found, key=lambda operation: operation.start):
+    calls = [each.checked() for each in each_of(Operation, "history", found)]
+    for each in sorted(calls, key=lambda operation: operation.start):
         check_one_of("outcome", each.outcome, OUTCOMES)
         if each.outcome == "ok" and (each.end is None or each.end < each.start):
             raise MalformedHistory(

@@ -21,13 +21,18 @@ import json
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
+from sdkit.arguments import shown as shown_object
 from sdkit.errors import InvalidArgument
+
+T = TypeVar("T")
 
 LINE_CHARACTERS_MAX: Final = 16 * 2**20
 DEPTH_MAX: Final = 100  # of a value: each level costs a call wherever it is walked, or compared
 LINE_DEPTH_MAX: Final = DEPTH_MAX + 3  # values are in a pair in a list in the object
+DIGITS_MAX: Final = 300  # of a whole number: a float still holds it, and Python prints it
+WHOLE_BELOW: Final = 10**DIGITS_MAX
 
 
 class MalformedHistory(InvalidArgument):
@@ -63,11 +68,14 @@ def frozen(value: object, depth_max: int = DEPTH_MAX) -> Hashable:
 
     Raises:
         ValueError: it is not made of null, booleans, numbers, texts, lists and objects, or has
-            more than ``depth_max`` lists and objects within each other.
+            more than ``depth_max`` lists and objects within each other, or a whole number of
+            more than `DIGITS_MAX` digits.
     """
     match value:
         case bool():
             return Flag.TRUE if value else Flag.FALSE
+        case int() if not -WHOLE_BELOW < value < WHOLE_BELOW:
+            raise ValueError(f"{shown_object(value)}; it may have {DIGITS_MAX} digits")
         case None | int() | str() | Flag():
             return value
         case bytes():
@@ -83,10 +91,13 @@ def frozen(value: object, depth_max: int = DEPTH_MAX) -> Hashable:
         case list() | tuple():
             return tuple(frozen(item, depth_max - 1) for item in value)
         case dict():
-            items = ((str(name), frozen(item, depth_max - 1)) for name, item in value.items())
-            return Frozen(tuple(sorted(items)))
+            items = {str(name): frozen(item, depth_max - 1) for name, item in value.items()}
+            if len(items) < len(value):
+                raise ValueError(f"{shown_object(value)} has names that are alike as text")
+            return Frozen(tuple((name, items[name]) for name in sorted(items)))
         case _:
-            raise ValueError(f"{value!r} is a {type(value).__name__}, which JSON does not know")
+            kind = type(value).__name__
+            raise ValueError(f"{shown_object(value)} is of type {kind}, which JSON does not know")
 
 
 def thawed(value: Hashable) -> object:
@@ -108,8 +119,15 @@ def shown(value: Hashable) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with halves of surrogate pairs as escapes: JSON knows them, UTF-8 does not."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """The text with escapes for what UTF-8 does not know, and for what would steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(it if it.isprintable() or it == "\n" else ascii(it)[1:-1] for it in text)
+
+
+def named(label: int | str) -> str:
+    """A process or a transaction as people read it, on one line."""
+    return printable(str(label)).replace("\n", "\\n")
 
 
 def kept(value: object, name: str, line: int = 0) -> Hashable:
@@ -124,13 +142,39 @@ def kept(value: object, name: str, line: int = 0) -> Hashable:
         raise MalformedHistory(f"{name}: {error}", line=line) from None
 
 
+def each_of(kind: type[T], name: str, values: object) -> list[T]:
+    """The values of an iterable, each of them of one kind.
+
+    Raises:
+        InvalidArgument: it is none, or one of them is of another kind.
+    """
+    if not isinstance(values, Iterable):
+        raise InvalidArgument(
+            f"{name} is {shown_object(values)}; it must be an iterable of {kind.__name__}"
+        )
+    found = list(values)
+    for each in found:
+        if not isinstance(each, kind):
+            raise InvalidArgument(
+                f"{shown_object(each)} in {name}; each must be of type {kind.__name__}"
+            )
+    return found
+
+
 def objects(lines: Iterable[str | bytes]) -> Iterator[tuple[int, dict[str, object]]]:
     """Each line's number, from 1, and its object. Empty lines are skipped.
 
     Raises:
         MalformedHistory: a line is not one JSON object.
+        InvalidArgument: ``lines`` are no lines, but one text, or nothing of the kind.
     """
+    if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
+        raise InvalidArgument(
+            f"lines is {shown_object(lines)}; give an open file, or text.splitlines()"
+        )
     for number, line in enumerate(lines, start=1):
+        if not isinstance(line, str | bytes):
+            raise MalformedHistory(f"{shown_object(line)} is no text", line=number)
         if len(line) > LINE_CHARACTERS_MAX:
             raise MalformedHistory(f"longer than {LINE_CHARACTERS_MAX} characters", line=number)
         try:
@@ -183,11 +227,20 @@ def only_known(fields: dict[str, object], known: Sequence[str], line: int) -> No
 def whole(fields: dict[str, object], name: str, line: int) -> int | None:
     """The whole number under ``name``; None if there is none."""
     value = fields.get(name)
+    check_whole(value, name, line)
+    return value  # type: ignore[return-value]  # just checked
+
+
+def check_whole(value: object, name: str, line: int = 0) -> None:
+    """Refuse what is neither None nor a whole number of at most `DIGITS_MAX` digits."""
     if value is None:
-        return None
+        return
     if isinstance(value, bool) or not isinstance(value, int):
-        raise MalformedHistory(f"{name} is {value!r}; it must be a whole number", line=line)
-    return value
+        problem = f"{name} is {shown_object(value)}; it must be a whole number"
+        raise MalformedHistory(problem, line=line)
+    if not -WHOLE_BELOW < value < WHOLE_BELOW:
+        problem = f"{name} is {shown_object(value)}; it may have {DIGITS_MAX} digits"
+        raise MalformedHistory(problem, line=line)
 
 
 def one_of(fields: dict[str, object], name: str, allowed: tuple[str, ...], line: int) -> str:
@@ -201,11 +254,19 @@ def one_of(fields: dict[str, object], name: str, allowed: tuple[str, ...], line:
 
 def label(fields: dict[str, object], name: str, line: int) -> int | str:
     """The number or text under ``name`` that identifies somebody."""
-    value = fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        what = f"{name} is {value!r}" if name in fields else f"{name} is missing"
-        raise MalformedHistory(f"{what}; it must be a number or a text", line=line)
-    return value
+    if name not in fields:
+        raise MalformedHistory(f"{name} is missing; it must be a number or a text", line=line)
+    check_label(fields[name], name, line)
+    return fields[name]  # type: ignore[return-value]  # just checked
+
+
+def check_label(value: object, name: str, line: int = 0) -> None:
+    """Refuse what is neither a whole number nor a text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        check_whole(value, name, line)
+    elif not isinstance(value, str):
+        problem = f"{name} is {shown_object(value)}; it must be a number or a text"
+        raise MalformedHistory(problem, line=line)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -27,6 +27,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import ClassVar, Final
 
+from sdkit.arguments import check_function
 from sdkit.arguments import shown as shown_object
 from sdkit.check.history import Operation
 from sdkit.check.lines import Flag, MalformedHistory, shown
@@ -111,7 +112,10 @@ class Model:
 
     def describe(self, state: State) -> str:
         """The state in a few words."""
-        return shown(state)
+        try:
+            return shown(state)
+        except TypeError:  # a state may be what JSON does not know
+            return shown_object(state)
 
     def groups(self, operations: Sequence[Operation]) -> Iterable[Sequence[int]]:
         """Numbers of calls that can be struck together out of any order that works.
@@ -165,11 +169,29 @@ def check_model(model: object) -> None:
             f"the model {model.name} has no calls; give it the names of its calls and whether each "
             'may change the state, as in calls = {"read": False, "write": True}'
         )
+    check_state(model, model.initial)
     if type(model).step is Model.step:
         raise InvalidArgument(
             f"the model {model.name} has no step(self, state, operation), which returns the state "
             "after the operation, or IMPOSSIBLE"
         )
+    check_function(f"step of the model {model.name}", model.step, asynchronous=False)
+
+
+def check_state(model: Model, state: object) -> None:
+    """Refuse a state that cannot be remembered.
+
+    Raises:
+        InvalidArgument: it is not hashable.
+    """
+    try:
+        hash(state)
+    except TypeError:
+        raise InvalidArgument(
+            f"a state of the model {model.name} is {shown_object(state)}, of type "
+            f"{type(state).__name__}; a state is a value that does not change: a text, a number, "
+            "a tuple"
+        ) from None
 
 
 def alike(names: Sequence[Hashable]) -> list[list[int]]:

@@ -43,7 +43,7 @@ from typing import ClassVar, Final
 
 from sdkit.check.hints import Hints
 from sdkit.check.history import Operation
-from sdkit.check.model import IMPOSSIBLE, Model, State
+from sdkit.check.model import IMPOSSIBLE, Model, State, check_state
 
 NEVER: Final = float("inf")
 
@@ -197,7 +197,12 @@ class Search:
         if hints.are_there:
             hints.place(number)
         memory = self.memory(first, beyond, after)
-        if memory in self._seen or (hints.are_there and hints.is_dead_end(frame.state, after)):
+        try:
+            is_known = memory in self._seen
+        except TypeError:
+            check_state(self._model, after)
+            raise
+        if is_known or (hints.are_there and hints.is_dead_end(frame.state, after)):
             self._take_back()
             return
         self._seen.add(memory)

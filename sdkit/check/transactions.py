@@ -35,11 +35,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Final, Literal
 
+from sdkit.arguments import shown
 from sdkit.check.lines import (
     MalformedHistory,
+    check_label,
+    check_whole,
     dumped,
     frozen,
     label,
@@ -57,7 +60,7 @@ Pairs = Sequence[Sequence[object]]
 STATUSES: Final = ("committed", "aborted", "unknown")
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What a transaction did to a key."""
 
     READ = "read"
@@ -97,6 +100,23 @@ class Transaction:
     end_ns: int | None = None
     line: int = 0
 
+    def check(self) -> None:
+        """Refuse what is of a wrong kind; `accesses` does that for the reads and writes.
+
+        Raises:
+            MalformedHistory: naming the field and its value.
+        """
+        check_label(self.id, "id", self.line)
+        if self.process is not None:
+            check_label(self.process, f"process of transaction {self.id}", self.line)
+        for name in ("position", "begin_ns", "end_ns"):
+            check_whole(getattr(self, name), f"{name} of transaction {self.id}", self.line)
+        if self.begin_ns is not None and self.end_ns is not None and self.end_ns < self.begin_ns:
+            raise self._wrong(
+                f"it began at {self.begin_ns} and ended at {self.end_ns}; an end cannot come "
+                "before the beginning"
+            )
+
     def accesses(self) -> list[Access]:
         """What it did, in order, values frozen.
 
@@ -105,14 +125,14 @@ class Transaction:
         """
         listed: list[tuple[str, object]] = []
         if self.operations is not None:
-            for each in self.operations:
+            for each in self._given("operations"):
                 kind, *rest = self._items(each, "operations", (3, 4))
                 listed.append((str(kind), rest))
         else:
-            listed += [("read", pair) for pair in self.reads]
-            listed += [("predicate read", pair) for pair in self.predicate_reads]
-            listed += [("write", pair) for pair in self.writes]
-            listed += [("append", pair) for pair in self.appends]
+            listed += [("read", pair) for pair in self._given("reads")]
+            listed += [("predicate read", pair) for pair in self._given("predicate_reads")]
+            listed += [("write", pair) for pair in self._given("writes")]
+            listed += [("append", pair) for pair in self._given("appends")]
         return [self._access(kind, pair) for kind, pair in listed]
 
     def dumped(self) -> str:
@@ -150,10 +170,9 @@ class Transaction:
         lengths = (2, 3) if kind is Kind.WRITE else (2,)
         key, value, *rest = self._items(pair, name, lengths)
         position = rest[0] if rest else None
-        if position is not None and (not isinstance(position, int) or isinstance(position, bool)):
-            raise self._wrong(f"position {position!r} of a write; it must be a whole number")
+        check_whole(position, f"position of a write of transaction {self.id}", self.line)
         try:
-            found = Access(kind, frozen(key), frozen(value), position)
+            found = Access(kind, frozen(key), frozen(value), position)  # type: ignore[arg-type]
         except ValueError as error:
             raise self._wrong(str(error)) from None
         if kind in (Kind.WRITE, Kind.APPEND) and found.value is None:
@@ -162,6 +181,12 @@ class Transaction:
                 "let a value of its own stand for 'deleted'"
             )
         return found
+
+    def _given(self, name: str) -> Iterable[object]:
+        pairs = getattr(self, name)
+        if not isinstance(pairs, Iterable):
+            raise self._wrong(f"{name} is {shown(pairs)}; it must be a list of [key, value] pairs")
+        return pairs
 
     def _items(self, pair: object, name: str, lengths: tuple[int, ...]) -> list[object]:
         if not isinstance(pair, list | tuple) or len(pair) not in lengths:
@@ -189,7 +214,10 @@ def parse(lines: Iterable[str | bytes]) -> Iterator[Transaction]:
             position=whole(fields, "position", number),
             begin_ns=whole(fields, "begin_ns", number),
             end_ns=whole(fields, "end_ns", number),
-            operations=_pairs(fields, "operations", number) if "operations" in fields else None,
+            # Null is none given, as with the others; an empty list is a list.
+            operations=None
+            if fields.get("operations") is None
+            else _pairs(fields, "operations", number),
             line=number,
             **{name: _pairs(fields, name, number) for name in _LISTS},
         )

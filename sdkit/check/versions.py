@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sdkit.arguments import check_one_of
-from sdkit.check.lines import MalformedHistory, shown
+from sdkit.check.lines import MalformedHistory, each_of, shown
 from sdkit.check.orders import UNBORN, Seen, Versions, put_in_order
 from sdkit.check.transactions import STATUSES, Access, Id, Kind, Transaction
 
@@ -61,7 +61,8 @@ class Observed:
     """
 
     def __init__(self, transactions: Iterable[Transaction]) -> None:
-        self.transactions: Final = list(transactions)
+        self.transactions: Final = each_of(Transaction, "transactions", transactions)
+        self._check_ids()
         self.findings: Final[list[Finding]] = []
         self.versions: Final[dict[Hashable, Versions]] = {}
         self._accesses = [each.accesses() for each in self.transactions]
@@ -69,7 +70,6 @@ class Observed:
         self._lists: set[Hashable] = set()
         self._registers: set[Hashable] = set()
         self._longest: dict[Hashable, tuple[tuple[Hashable, ...], int]] = {}
-        self._check_ids()
         for number, accesses in enumerate(self._accesses):
             self._take_writes(number, accesses)
         self.counts: Final = self.who_counts()
@@ -93,17 +93,12 @@ class Observed:
     def _check_ids(self) -> None:
         seen: dict[Id, int] = {}
         for each in self.transactions:
+            each.check()
             if each.id in seen:
                 before = f", as in line {seen[each.id]}" if seen[each.id] else ""
                 raise MalformedHistory(f"id {each.id} is there twice{before}", line=each.line)
             seen[each.id] = each.line
             check_one_of("status", each.status, STATUSES)
-            place = each.position
-            if place is not None and (isinstance(place, bool) or not isinstance(place, int)):
-                raise MalformedHistory(
-                    f"position of transaction {each.id} is {place!r}; it must be a whole number",
-                    line=each.line,
-                )
             if each.status == "aborted" and each.position is not None:
                 raise MalformedHistory(
                     f"transaction {each.id} is aborted and has position {each.position}; "

@@ -111,7 +111,7 @@ _SAID: Final = {
     "rpc.break": "ended the connection of {peer}: {reason}",
     "rpc.overloaded": "refused {method} to {peer}: {limit} of its calls are under way",
     "journal.refused": "the disk refused a write, nothing of it happened: {reason}",
-    "journal.failed": "the disk failed: {reason}",
+    "journal.failed": "the log takes no more: {reason}",
     "store.failed": "takes no writes until it is started again ({code})",
     "store.snapshot_failed": "could not write a snapshot ({code}); tries again later",
 }

@@ -49,21 +49,28 @@ def sim(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of the run; of the first one with --runs.", show_default="0"),
+        typer.Option(
+            help="Of the run; of the first one with --runs (default: 0).", metavar="NUMBER"
+        ),
     ] = None,
     runs: Annotated[
-        int | None, typer.Option(help="Make so many runs, with this seed and the next ones.")
+        int | None,
+        typer.Option(help="Make so many runs, with this seed and the next ones.", metavar="NUMBER"),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Processes that share the runs.", show_default="1")
+        int | None,
+        typer.Option(help="Processes that share the runs (default: 1).", metavar="NUMBER"),
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="Leave a safeguard out; see --list. May be given again."),
+        typer.Option(help="Leave a safeguard out; see --list. May be given again.", metavar="NAME"),
     ] = None,
     only_fault: Annotated[
         list[int] | None,
-        typer.Option(help="Of the run's faults, let only this one happen. May be given again."),
+        typer.Option(
+            help="Of the run's faults, let only this one happen. May be given again.",
+            metavar="NUMBER",
+        ),
     ] = None,
     no_faults: Annotated[bool, typer.Option("--no-faults", help="Let none happen.")] = False,
     seconds: Annotated[
@@ -75,21 +82,30 @@ def sim(
         ),
     ] = None,
     schedule: Annotated[
-        Path | None, typer.Option(help="Run the schedule of faults in this file.")
+        Path | None,
+        typer.Option(help="Run the schedule of faults in this file.", metavar="FILE"),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Write the schedule, or the smallest failing one, here.")
+        Path | None,
+        typer.Option(help="Write the schedule, or the smallest failing one, here.", metavar="FILE"),
     ] = None,
     timeline_file: Annotated[
         Path | None,
-        typer.Option("--timeline", help="Draw the run into this file, one page of HTML."),
+        typer.Option(
+            "--timeline", help="Draw the run into this file, one page of HTML.", metavar="FILE"
+        ),
     ] = None,
     record: Annotated[
-        Path | None, typer.Option(help="Write everything that happened here, for --compare.")
+        Path | None,
+        typer.Option(help="Write everything that happened here, for --compare.", metavar="FILE"),
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Show where two recorded runs first differ.", show_default=False),
+        typer.Option(
+            help="Show where two recorded runs first differ.",
+            metavar="FILE FILE",
+            show_default=False,
+        ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the scenarios.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -385,6 +401,9 @@ def _shrunk(console: Console, scenario: Scenario, outcome: Outcome) -> tuple[Out
 
 def _compare(first: Path, second: Path, *, as_json: bool) -> None:
     rows = [_text(path).splitlines() for path in (first, second)]
+    for path, lines in zip((first, second), rows, strict=True):
+        if not lines:
+            raise InvalidArgument(f"{path} is empty; --record writes what can be compared")
     at = next((n for n, pair in enumerate(zip(*rows, strict=False)) if pair[0] != pair[1]), None)
     if at is None and len(rows[0]) != len(rows[1]):
         at = min(map(len, rows))

@@ -1,6 +1,6 @@
 """Streams: standard input, output and error, as every command may rely on them.
 
-A program is started with whatever its parent leaves it, and there are four ways
+A program is started with whatever its parent leaves it, and there are five ways
 in which printing a line can go wrong that have nothing to do with the line:
 
     closed (``>&-``)       the next file that is opened gets number 1, and a table is
@@ -10,6 +10,8 @@ in which printing a line can go wrong that have nothing to do with the line:
     nobody reads           after ``| head -1`` the pipe is broken: the command ends with
                            141, as one does that SIGPIPE ends; that is no verdict
     the disk is full       an error like another one; `sdkit.cli.main` says it in a line
+    ``kill`` ends it       a progress bar hides the cursor of the terminal: it is shown again
+                           before the process ends, as it would have ended without us
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import sys
 from typing import Any, Final, NoReturn
 
 NOBODY_READS: Final = 128 + signal.SIGPIPE
+SHOW_CURSOR: Final = b"\x1b[?25h"
 LIKENESSES: Final = {"·": ".", "…": "~"} | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
 
 
@@ -77,6 +80,16 @@ def prepare() -> None:
         sys.stdin.reconfigure(encoding="utf-8", errors="strict")
     sys.stdout = sys.__stdout__ = _output(sys.stdout, 1)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _output(sys.stderr, 2)  # type: ignore[misc]
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end_with_cursor)
+
+
+def _end_with_cursor(number: int, _frame: object) -> None:
+    for stream in (1, 2):
+        if os.isatty(stream):
+            os.write(stream, SHOW_CURSOR)
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def _output(stream: Any, number: int) -> Output:

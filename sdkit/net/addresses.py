@@ -69,11 +69,17 @@ def check_name(name: str, value: object) -> None:
     Raises:
         InvalidArgument: naming the value.
     """
-    if not isinstance(value, str) or not value or "\0" in value or len(value) > NAME_MAX:
+    if not isinstance(value, str) or not _is_name(value):
         raise InvalidArgument(
             f"{name} is {shown(value)}; it must be a name or an address, as text of at most "
             f"{NAME_MAX} characters"
         )
+
+
+def _is_name(text: str) -> bool:
+    # Half of a character (a surrogate) could not even be printed in the error that follows.
+    strange = any(each == "\0" or "\ud800" <= each <= "\udfff" for each in text[:NAME_MAX])
+    return 0 < len(text) <= NAME_MAX and not strange
 
 
 def check_address(host: object, port: object) -> None:

@@ -272,6 +272,8 @@ class Handling:
         try:
             while True:
                 while not (room := connection.has_room()) or not serving.may_send(id_):
+                    if serving.is_withdrawn(id_):  # it was told, and yielded once more
+                        raise asyncio.CancelledError
                     await connection.wait_for_room(id_ if room else 0)
                 try:
                     value = await anext(items)

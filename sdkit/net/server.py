@@ -61,7 +61,8 @@ class ServerConfig(Limits):
     """What every server can be told; a room's config adds its own fields.
 
     Args:
-        host, port: where to listen; port 0 picks a free one.
+        host: the address to listen on; 127.0.0.1 is heard on this machine only.
+        port: where to listen; 0 picks a free one.
         secret: what clients have to know; None lets everybody in. On a command line
             it would show in the list of processes: give it in a file there, with
             --secret-file or as TOML.
@@ -138,7 +139,7 @@ class Server:
         host: Host | None = None,
     ) -> None:
         if config is not None and not isinstance(config, ServerConfig):
-            raise InvalidArgument(f"config is {config!r}; a server takes a ServerConfig")
+            raise InvalidArgument(f"config is {shown(config)}; a server takes a ServerConfig")
         if host is not None:
             check_host(host)
         self.config: Final = config or ServerConfig()
@@ -151,6 +152,13 @@ class Server:
         self._metrics: Final = Metrics(self.host.name)
         self._served = self._accepted = self._refused = 0
         self._connections_max = self.config.connections_max
+
+    def __repr__(self) -> str:
+        kind, name = type(self).__name__, self.host.name
+        if self._listener is None or not self._listener.is_listening:
+            return f"<{kind} {name}, not listening>"
+        host, port = self._listener.address
+        return f"<{kind} {name} at {host}:{port}, {len(self.connections)} connections>"
 
     # ------------------------------------------------------------- what a room overrides
 

@@ -14,6 +14,7 @@ simulated event loop refuses to touch files.
 from collections.abc import Callable
 from pathlib import Path
 
+from .parsing import ScriptError
 from .running import difference
 
 
@@ -27,12 +28,21 @@ def check(path: Path, play: Callable[[str, str], str], *, record: bool = False) 
         record: write the transcript into the file instead of comparing.
 
     Raises `AssertionError` with the difference, and `ScriptError` where the script
-    could not be run to its end; then nothing is recorded.
+    could not be run to its end, or answered what has no UTF-8 form; then nothing is recorded.
     """
     text = path.read_text(encoding="utf-8")
     name = str(path)
     now = play(text, name)
     if record:
-        path.write_text(now, encoding="utf-8", newline="\n")
+        path.write_bytes(_encoded(now, name))  # opening it for writing empties it: encode first
     elif shown := difference(text, now, name):
         raise AssertionError(shown)
+
+
+def _encoded(transcript: str, name: str) -> bytes:
+    try:
+        return transcript.encode()
+    except UnicodeEncodeError as error:
+        line = transcript.count("\n", 0, error.start) + 1
+        problem = f"the transcript cannot be recorded: {error.reason}"
+        raise ScriptError(name, line, problem, transcript=transcript) from error

@@ -60,6 +60,10 @@ def parse(text: str, name: str) -> list[Step]:
             sessions = line.split()[1:]
             if not sessions or len(set(sessions)) < len(sessions):
                 raise ScriptError(name, number, "expected names of sessions, each once")
+            for session in sessions:
+                if session.startswith("#") or ":" in session:  # its steps would be none
+                    problem = f"no session can be named {session!r}: no # first and no colon"
+                    raise ScriptError(name, number, problem)
         else:
             steps.append(_step(line, number, name, sessions))
     if not steps:

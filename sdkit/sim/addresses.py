@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from sdkit.arguments import shown
 from sdkit.errors import InvalidArgument
 from sdkit.sim.life import Life
 from sdkit.sim.links import Station
@@ -44,6 +45,42 @@ class Listener:
     backlog: int
     queue: deque[tuple[Endpoint, Address, Address]] = field(default_factory=deque)
     on_change: Callable[[], None] = lambda: None
+
+
+def check_names(names: object) -> None:
+    """Refuse what is no mapping of host names to addresses.
+
+    Raises:
+        InvalidArgument: naming the name or the address.
+    """
+    if not isinstance(names, Mapping):
+        raise InvalidArgument(
+            f'names is {shown(names)}; give names and their addresses, as in {{"db": "10.0.0.1"}}',
+            name="names",
+        )
+    for name, address in names.items():
+        check_host_name("names", name)
+        try:
+            ipaddress.ip_address(address if isinstance(address, str) else "")
+        except ValueError:
+            raise InvalidArgument(
+                f"the address of {shown(name)} in names is {shown(address)}; it must be an "
+                "IPv4 or IPv6 address, as a text",
+                name="names",
+            ) from None
+
+
+def check_host_name(argument: str, name: object) -> None:
+    """Refuse what nobody can find by that name.
+
+    Raises:
+        InvalidArgument: naming the argument.
+    """
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise InvalidArgument(
+            f"{argument}: {shown(name)} is no name of a host; it must be a text, and not empty",
+            name=argument,
+        )
 
 
 class Addresses:

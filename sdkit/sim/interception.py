@@ -17,6 +17,7 @@ Things to notice
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import socket
@@ -26,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from sdkit.errors import InvalidState
 from sdkit.sim import escapes
 from sdkit.sim.escapes import Simulation, refusal
 from sdkit.sim.network import Network
@@ -39,6 +41,24 @@ _simulations_running = 0
 _shared_random: object = None  # its state before the first of them
 
 
+def check_alone(what: str) -> None:
+    """Refuse to begin a simulation where one is, or where an event loop runs.
+
+    Raises:
+        InvalidState: naming ``what``, and the way out.
+    """
+    if _running() is not None:
+        raise InvalidState(f"{what} cannot begin inside a simulation: one cannot hold another")
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # which is how asyncio says that there is none
+        return
+    raise InvalidState(
+        f"{what} cannot begin in a running event loop; call it from plain code, or in a thread of "
+        f"its own, as in `await asyncio.to_thread({what}, ...)`"
+    )
+
+
 @contextmanager
 def intercepted(
     network: Network, *, seed: int | str = 0, answers_all: bool = False
@@ -50,7 +70,7 @@ def intercepted(
         seed: of what libraries draw.
         answers_all: give time and random numbers not to libraries only, but to all but sdkit.
     """
-    assert _running() is None, "a simulation inside a simulation"
+    assert _running() is None  # see `check_alone`
     _count(+1, seed)
     _thread.simulation = Simulation(network, seed=seed, answers_all=answers_all)
     try:

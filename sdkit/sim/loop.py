@@ -54,14 +54,14 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple
 from weakref import WeakSet
 
-from sdkit.arguments import check_between
+from sdkit.arguments import check_between, close_unawaited, shown
 from sdkit.errors import InvalidArgument
 from sdkit.host import running_on
 from sdkit.sim import freezing
-from sdkit.sim.addresses import family_of
+from sdkit.sim.addresses import check_names, family_of
 from sdkit.sim.escapes import refusal
 from sdkit.sim.host import SimulatedHost
-from sdkit.sim.interception import intercepted
+from sdkit.sim.interception import check_alone, intercepted
 from sdkit.sim.life import Life, current_life
 from sdkit.sim.links import Latency, check_latency
 from sdkit.sim.network import Network
@@ -83,6 +83,8 @@ COARSE_FROM_S: Final = 2.0**23  # from here on two neighbouring floats are over 
 BUFFER_BYTES: Final = 256 * 1024
 LATENESS_S_MAX: Final = 3_600.0
 BUFFER_BYTES_MAX: Final = 2**40
+SEED_DIGITS_MAX: Final = 300
+SEED_BELOW: Final = 10**SEED_DIGITS_MAX
 
 
 def run(
@@ -112,10 +114,20 @@ def run(
 
     Raises:
         Deadlock, Livelock: with a report of who waits where.
-        InvalidArgument: a latency, lateness or buffer that cannot be.
+        InvalidArgument: a latency, name, seed, lateness or buffer that cannot be, or no coroutine.
+        InvalidState: in a running event loop, or inside a simulation.
     """
-
-    check_options(latency_s, lateness_s, buffer_bytes)
+    try:
+        check_alone("run")
+        check_options(latency_s, lateness_s, buffer_bytes, names=names, seed=seed)
+        is_one: bool = asyncio.iscoroutine(main)  # which would narrow the type of `main`
+        if not is_one:
+            raise InvalidArgument(
+                f"main is {shown(main)}; it must be a coroutine, as in run(main())", name="main"
+            )
+    except BaseException:
+        close_unawaited(main)
+        raise
 
     def make() -> VirtualTimeLoop:
         return VirtualTimeLoop(
@@ -134,7 +146,14 @@ def run(
             return runner.run(main)
 
 
-def check_options(latency_s: Latency, lateness_s: float, buffer_bytes: int) -> None:
+def check_options(
+    latency_s: Latency,
+    lateness_s: float,
+    buffer_bytes: int,
+    *,
+    names: Mapping[str, str] | None,
+    seed: int | str,
+) -> None:
     """Refuse what no simulation can have.
 
     Raises:
@@ -143,6 +162,14 @@ def check_options(latency_s: Latency, lateness_s: float, buffer_bytes: int) -> N
     check_latency(latency_s)
     check_between("lateness_s", lateness_s, 0.0, LATENESS_S_MAX)
     check_between("buffer_bytes", buffer_bytes, 1, BUFFER_BYTES_MAX)
+    is_seed = isinstance(seed, int | str) and not isinstance(seed, bool)
+    if not is_seed or (isinstance(seed, int) and abs(seed) >= SEED_BELOW):
+        raise InvalidArgument(
+            f"seed is {shown(seed)}; it must be a text, or a whole number of at most "
+            f"{SEED_DIGITS_MAX} digits",
+            name="seed",
+        )
+    check_names(names or {})
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):

@@ -38,6 +38,7 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+from sdkit.arguments import check_between, check_function, is_awaitable, shown
 from sdkit.errors import InvalidArgument, InvalidState
 from sdkit.host import running_on
 from sdkit.sim import freezing
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 Main = Callable[[], Coroutine[Any, Any, Any]]
 
 CPU_PERIOD_S: Final = 0.1
+SHARE_MIN: Final = 0.001  # of a period; below it, or of standing still, timers blur
 TURNS_TO_LEAVE: Final = 10  # of the loop, in which what was closed last is really closed
 SECONDS_TO_LEAVE: Final = 1.0  # in which a server learns that its clients are gone
 
@@ -94,6 +96,10 @@ class Machine:
         self._ended: asyncio.Future[Any] = self._loop.create_future()
         clock.start(world.time, self._drift_changed)
 
+    def __repr__(self) -> str:
+        state = "off" if not self.is_up else "paused" if self._stopped else "up"
+        return f"<Machine {self.name} at {self.address}, {state}>"
+
     @property
     def is_up(self) -> bool:
         """Is there a life? Also while it is paused."""
@@ -119,6 +125,7 @@ class Machine:
             InvalidState: the machine is up.
         """
         self._world.check_outside(f"boot {self.name}")
+        check_function("main", main)
         if self.is_up:
             raise InvalidState(f"{self.name} is up; kill it first, or wait until it has ended")
         if self._ended.done():
@@ -209,11 +216,21 @@ class Machine:
         result = None
         with running_on(host):
             try:
-                result = await main()
-            except (Exception, asyncio.CancelledError) as raised:
-                error = raised
+                running = main()
+                if not is_awaitable(running):
+                    raise InvalidArgument(
+                        f"main returned {shown(running)}, which cannot be awaited; it must be an "
+                        "`async def`"
+                    )
+                result = await running
             except SystemExit as left:
                 error = left if left.code else None
+            except KeyboardInterrupt:
+                raise
+            except BaseException as raised:
+                if life.dead:  # this coroutine is being closed
+                    raise
+                error = raised
             if error is None:
                 error = await self._leak(life)
         # From here on as the world's own code: what follows must not die with the machine.
@@ -284,8 +301,7 @@ class Machine:
 
     def slow_cpu(self, share: float) -> None:
         """Let it run for ``share`` of the time, above 0 and below 1; see the file's decision."""
-        if not 0.0 < share < 1.0:
-            raise InvalidArgument(f"share is {share}; a slow CPU has more than 0 and less than 1")
+        check_between("share", share, SHARE_MIN, 1 - SHARE_MIN)
         self.full_cpu()
         self._world.note(self.name, "machine.slow_cpu", share=share)
         self._run_for(share)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import gc
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from sdkit.sim.network import Network, whole_nanoseconds
@@ -147,12 +147,28 @@ class TimeJumpingSelector(selectors.BaseSelector):
         return self._keys[_descriptor(fileobj)]
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """All keys, by descriptor."""
-        return self._keys
+        """All keys, by descriptor, and by what has one: from Python 3.13 on asyncio asks so."""
+        return _Keys(self._keys)
 
     def close(self) -> None:
         """Forget everything."""
         self._keys.clear()
+
+
+class _Keys(Mapping[Any, selectors.SelectorKey]):
+    """A view of all keys, as in `selectors`."""
+
+    def __init__(self, keys: dict[int, selectors.SelectorKey]) -> None:
+        self._keys = keys
+
+    def __getitem__(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
+        return self._keys[_descriptor(fileobj)]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def _descriptor(fileobj: FileDescriptorLike) -> int:

@@ -40,17 +40,24 @@ from random import Random
 from types import FrameType
 from typing import Any, Final, Generic, TypeVar
 
+from sdkit.arguments import check_function, is_awaitable, shown
 from sdkit.errors import InvalidArgument, InvalidState
 from sdkit.host import running_on
 from sdkit.sim import freezing
+from sdkit.sim.addresses import check_host_name
 from sdkit.sim.clocks import Clock
 from sdkit.sim.digest import Digest, Recorded
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
-from sdkit.sim.interception import intercepted
+from sdkit.sim.interception import check_alone, intercepted
 from sdkit.sim.life import Life, current_life
 from sdkit.sim.links import Latency
-from sdkit.sim.loop import BUFFER_BYTES, LATENCY_S, VirtualTimeLoop, check_options
+from sdkit.sim.loop import (
+    BUFFER_BYTES,
+    LATENCY_S,
+    VirtualTimeLoop,
+    check_options,
+)
 from sdkit.sim.machine import Machine
 from sdkit.sim.network import Network
 from sdkit.trace import Record, listening
@@ -126,6 +133,7 @@ class World:
             InvalidArgument: there is a machine of that name.
         """
         self.check_outside("add a machine")
+        check_host_name("name", name)
         if name in self.machines:
             raise InvalidArgument(f"there is a machine named {name} already", name=name)
         number = len(self.machines) + 1
@@ -163,11 +171,18 @@ class World:
                 self._play.cancel()
 
     def check_outside(self, what: str) -> None:
-        """Refuse what only the world's own code may do.
+        """Refuse what only the world's own code may do, and only during its run.
 
         Raises:
-            InvalidState: this is a machine's code.
+            InvalidState: this is a machine's code; or the run is over, or another thread's.
         """
+        if self.is_over:
+            raise InvalidState(f"cannot {what}: the run is over")
+        if not _runs(self.loop):
+            raise InvalidState(
+                f"a world lives as long as its `simulate`, and in that thread: nobody can {what} "
+                "after it or from elsewhere"
+            )
         life = current_life.get()
         if life is not None:
             raise InvalidState(f"{life} cannot {what}: that is for the play, outside all machines")
@@ -177,7 +192,14 @@ class World:
     async def run(self, play: Callable[[World], Coroutine[Any, Any, T]]) -> T:
         """The play, to its end."""
         self._play = asyncio.current_task()
-        return await play(self)
+        directing = play(self)
+        if not is_awaitable(directing):
+            raise InvalidArgument(
+                f"play returned {shown(directing)}, which cannot be awaited; it must be an "
+                "`async def`",
+                name="play",
+            )
+        return await directing
 
     def close(self) -> None:
         """End every life, so that nothing of it is run or complains from now on."""
@@ -233,10 +255,12 @@ def simulate(
         may_fail: return a run that failed, with its `Run.error`, instead of raising that.
 
     Raises (besides what went wrong first, in the play or on a machine):
-        InvalidArgument: a latency, lateness or buffer that cannot be.
+        InvalidArgument: a latency, name, seed, lateness or buffer that cannot be, or no play.
+        InvalidState: in a running event loop, or inside a simulation.
     """
-
-    check_options(latency_s, lateness_s, buffer_bytes)
+    check_alone("simulate")
+    check_options(latency_s, lateness_s, buffer_bytes, names=names, seed=seed)
+    check_function("play", play)
 
     def make() -> VirtualTimeLoop:
         return VirtualTimeLoop(

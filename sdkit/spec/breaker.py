@@ -395,4 +395,4 @@ def breaker(
 
             run(main())
 
-    return finished(BreakerSpec, without)
+    return finished(BreakerSpec, without, make=make)

@@ -65,7 +65,7 @@ def retry_budget(
                     retries += allowed
                 ledger.append((calls, retries))
 
-    return finished(RetryBudgetSpec, without)
+    return finished(RetryBudgetSpec, without, make=make)
 
 
 class BulkheadSubject(Protocol):
@@ -156,7 +156,7 @@ def bulkhead(
 
             run(main())
 
-    return finished(BulkheadSpec, without)
+    return finished(BulkheadSpec, without, make=make)
 
 
 async def _let_all_go(it: Caller) -> None:

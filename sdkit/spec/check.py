@@ -226,7 +226,7 @@ def calls(decide: Decide, *, without: Collection[str] = ()) -> type[unittest.Tes
             ]
             assert decide("register", operations) == "linearizable"
 
-    return finished(CallsSpec, without)
+    return finished(CallsSpec, without, decide=decide)
 
 
 def _call(
@@ -398,7 +398,7 @@ def transactions(judge: Judge, *, without: Collection[str] = ()) -> type[unittes
             )
             assert (set(names), complete) == ({"G-nonadjacent", "G2-item"}, True)
 
-    return finished(TransactionsSpec, without)
+    return finished(TransactionsSpec, without, judge=judge)
 
 
 def _lowest(names: Collection[str]) -> int:

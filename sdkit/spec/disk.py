@@ -285,7 +285,7 @@ def disk(
         del DiskSpec.test_what_was_synced_survives_a_power_cut
     if fail_sync is None:
         del DiskSpec.test_after_a_failed_sync_the_file_takes_nothing_more
-    return finished(DiskSpec, without)
+    return finished(DiskSpec, without, make=make)
 
 
 async def written(subject: Disk, name: str, data: bytes) -> None:

@@ -220,7 +220,7 @@ def placement(
                 subject.remove("b")
             assert set(owners(subject).values()) == {"b"}
 
-    return finished(PlacementSpec, without)
+    return finished(PlacementSpec, without, make=make)
 
 
 BAD_WEIGHTS: list[float] = [0, -1, -0.5, math.nan, math.inf]
@@ -314,7 +314,7 @@ def bounded(
                 served = {subject.acquire("the famous one") for _ in range(1_000)}
                 assert len(served) == expected, (factor, served)
 
-    return finished(BoundedSpec, without)
+    return finished(BoundedSpec, without, make=make)
 
 
 def bounds_of(nodes: Mapping[str, float], factor: float, held: int) -> dict[str, int]:

@@ -190,7 +190,7 @@ def journal(
 
             play(main())
 
-    return finished(JournalSpec, without)
+    return finished(JournalSpec, without, opener=opener)
 
 
 async def pieces(log: list[bytes]) -> AsyncIterator[bytes]:

@@ -348,7 +348,7 @@ def rpc(
 
             run(main())
 
-    return finished(RpcSpec, without)
+    return finished(RpcSpec, without, make=make)
 
 
 WHILE_S = 10.0

@@ -30,6 +30,7 @@ from difflib import get_close_matches
 from types import FunctionType
 from typing import Any, Final, TypeVar
 
+from sdkit.arguments import check_function, shown
 from sdkit.errors import InvalidArgument
 from sdkit.sim import interception, loop
 from sdkit.sim.callers import is_ours, is_sdkit
@@ -69,20 +70,28 @@ def tell(what: str) -> None:
 
 
 def finished(
-    specification: type[unittest.TestCase], without: Collection[str] = ()
+    specification: type[unittest.TestCase],
+    without: Collection[str] = (),
+    **factories: Callable[..., object],
 ) -> type[unittest.TestCase]:
     """The test case, without the promises that the subject does not make: they are skipped.
 
     Args:
         without: names of its tests; ``test_`` may be left out.
+        factories: what makes the subject, by the name of its argument.
 
     Raises:
-        InvalidArgument: there is no such promise, or ``without`` is one text.
+        InvalidArgument: there is no such promise, ``without`` is no list of names, or what should
+            make the subject is no function.
     """
-    if isinstance(without, str):
-        raise InvalidArgument(f"without is {without!r}; it must be a list or tuple of names")
+    for argument, function in factories.items():
+        check_function(argument, function)
+    if isinstance(without, str) or not isinstance(without, Collection):
+        raise InvalidArgument(f"without is {shown(without)}; it must be a list or tuple of names")
     promises = unittest.TestLoader().getTestCaseNames(specification)
     for given in without:
+        if not isinstance(given, str):
+            raise InvalidArgument(f"{shown(given)} in without is no name of a promise")
         name = given if given.startswith("test_") else f"test_{given}"
         if name not in promises:
             near = get_close_matches(name, promises, 1)

@@ -228,7 +228,7 @@ def one_session(
             for level in Isolation:
                 _run(main(level), loop)
 
-    return finished(OneSession, without)
+    return finished(OneSession, without, make=make)
 
 
 class _Session:

@@ -397,7 +397,7 @@ def serializable(
             if writers_wait and reads_wait:
                 run(main())
 
-    return finished(Serializable, without)
+    return finished(Serializable, without, make=make)
 
 
 @asynccontextmanager

@@ -389,4 +389,4 @@ def sessions(
         def test_commit_positions_rise(self, program: list[Step]) -> None:
             check(program, "durable order")
 
-    return finished(Sessions, without)
+    return finished(Sessions, without, make=make)

@@ -65,11 +65,13 @@ class Follower:
         """Every record from ``lsn`` on, for ever; ends only with an error.
 
         Raises:
+            InvalidState: this is not the event loop in which the log was opened.
             Truncated: the position is gone, now or on the way.
             CorruptData: a record is damaged; the snapshot has what it held.
             DiskUnavailable: it cannot be read, or everything durable was read and the log failed.
             Closed: everything was read and the journal was closed.
         """
+        self._writer.check_loop()
         try:
             while True:
                 while self.lsn > self.bound():

@@ -47,6 +47,7 @@ from sdkit.errors import (
     DiskUnavailable,
     Indeterminate,
     InternalError,
+    InvalidState,
     SdkitError,
 )
 from sdkit.storage.callbacks import call_back, event
@@ -160,6 +161,14 @@ class LogWriter:
             self._turns.append(future)
         return future
 
+    def check_loop(self) -> None:
+        """Refuse a follower that is read in another event loop: its turns come in this one."""
+        if asyncio.get_running_loop() is not self.loop:
+            raise InvalidState(
+                "a follower belongs to the event loop in which its journal was opened; read it "
+                "there"
+            )
+
     def rotate_soon(self) -> None:
         """Begin a new segment before the next record, if this one holds any."""
         self._rotation_wanted = True
@@ -179,9 +188,11 @@ class LogWriter:
             await asyncio.wait([self._task])
         finally:
             self._task.cancel()  # if it is not done, this call was cancelled
-            await asyncio.wait([self._task])
-            await self._file.close()
-            self._let_followers_look()
+            try:
+                await _wait_through(self._task)
+            finally:
+                await self._file.close()
+                self._let_followers_look()
         if not self._task.cancelled() and (bug := self._task.exception()) is not None:
             raise bug
         if isinstance(self.failure, Indeterminate):
@@ -329,8 +340,9 @@ class LogWriter:
         except DiskFailed as error:
             self._fail(own_copy(error))
             return
-        await self._file.close()
-        self._go_on_in(file, header)
+        full = self._file
+        self._go_on_in(file, header)  # first: cancelled while it closes, it is the new one to stop
+        await full.close()
         event("journal.rotate", file=header.name, base=header.base)
         await self._segments.reserve.fill()
 
@@ -369,9 +381,9 @@ class LogWriter:
         self._backlog.clear()
         self.end = self.written
         self._sync_wanted = min(self._sync_wanted, self.end)
+        self._refuse(first, refusal)  # first: who is told may append, and gets these LSNs
         event("journal.refused", first=first, reason=refusal.message)
         call_back(self._on_lost, first, refusal)
-        self._refuse(first, refusal)
 
     async def _cut_back(self, good: int) -> None:
         await self._file.truncate(good)
@@ -417,6 +429,18 @@ class LogWriter:
         for future in turns:
             if not future.done():
                 future.set_result(None)
+
+
+async def _wait_through(task: asyncio.Task[None]) -> None:
+    """Wait until ``task``, which is cancelled, has ended, however often this is cancelled."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def _why_it_ended(error: BaseException) -> SdkitError:

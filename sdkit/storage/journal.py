@@ -96,6 +96,7 @@ class Journal:
         self._holders: dict[str, int] = {}
         self._snapshots: Final = self.snapshots_type(disk, opened.segments)
         self._snapshotting = asyncio.Lock()
+        self._snapshot_task: asyncio.Task[object] | None = None
         self._snapshot_lsn = opened.snapshot_lsn
         self._snapshot_bytes = opened.snapshot_bytes
         self._log_bytes_before = decision.bytes
@@ -149,6 +150,10 @@ class Journal:
         check_room(room)
         config = JournalConfig() if config is None else config
         _check_parts(disk, config, random)
+        if not isinstance(cut_unexplained, bool):  # what it drops, no truth of a text may decide
+            raise InvalidArgument(
+                f"cut_unexplained is {shown(cut_unexplained)}; it must be True or False"
+            )
         on_durable, on_lost = on_durable or _ignore, on_lost or _ignore_loss
         check_function("on_durable", on_durable, asynchronous=False)
         check_function("on_lost", on_lost, asynchronous=False)
@@ -248,7 +253,7 @@ class Journal:
             Closed: after `close`.
             InvalidState: called in another event loop, thread or process.
         """
-        if not isinstance(record, bytes):  # what can still be changed is no record
+        if type(record) is not bytes:  # what can still change, or has a length of its own, is none
             raise InvalidArgument(
                 f"record is {shown(record)}, of type {type(record).__name__}; it must be bytes"
             )
@@ -341,6 +346,7 @@ class Journal:
                 f"lsn is {lsn}; a snapshot can be taken of {self._snapshot_lsn} to {self.end}"
             )
         async with self._snapshotting:
+            self._snapshot_task = asyncio.current_task()
             try:
                 with span("journal.snapshot", lsn=lsn):
                     await self._settle_log(lsn)
@@ -352,6 +358,7 @@ class Journal:
                     self._log_bytes_before = 0
                 await self._truncate()
             finally:
+                self._snapshot_task = None
                 await self._segments.reserve.fill()
 
     async def _settle_log(self, lsn: int) -> None:
@@ -376,8 +383,7 @@ class Journal:
             Truncated: ``lsn`` is gone already.
         """
         self._check_loop()
-        if not isinstance(name, str):
-            raise InvalidArgument(f"name is {shown(name)}; a holder's name is text")
+        _check_holder(name)
         check_between("lsn", lsn, 1, LSN_MAX)
         if lsn < self.first:
             raise Truncated(
@@ -388,8 +394,13 @@ class Journal:
         self._holders[name] = lsn
 
     def release(self, name: str) -> None:
-        """Let ``name``'s records go at the next snapshot; an unknown name is ignored."""
+        """Let ``name``'s records go at the next snapshot; an unknown name is ignored.
+
+        Raises:
+            InvalidArgument: ``name`` is no text.
+        """
         self._check_loop()
+        _check_holder(name)
         self._holders.pop(name, None)
 
     @property
@@ -427,8 +438,8 @@ class Journal:
         Raises:
             Indeterminate: a sync failed (DiskFailed), or the log's task was cancelled, now or
                 earlier; everything is closed all the same.
-            InvalidState: called in another event loop, thread or process. If its own loop is
-                closed, the directory is given up.
+            InvalidState: called in another event loop, thread or process, or by the chunks of a
+                snapshot. If its own loop is closed, the directory is given up.
         """
         if self._closed:
             return
@@ -437,6 +448,10 @@ class Journal:
             self._claim.release()
             raise self._elsewhere()
         self._check_loop()
+        if self._snapshot_task is not None and self._snapshot_task is asyncio.current_task():
+            raise InvalidState(
+                "the journal cannot be closed by the chunks of a snapshot, for which it would wait"
+            )
         async with self._snapshotting:
             if not self._closed:
                 self._closed = True
@@ -522,6 +537,11 @@ def _check_parts(disk: object, config: object, random: object) -> None:
                 f"{name} is {shown(value)}, of type {type(value).__name__}; it must be a "
                 f"{kind.__name__}"
             )
+
+
+def _check_holder(name: object) -> None:
+    if not isinstance(name, str):
+        raise InvalidArgument(f"name is {shown(name)}; a holder's name is text")
 
 
 def _ignore(lsn: int) -> None:

@@ -80,7 +80,7 @@ class SnapshotWriter:
             InvalidArgument: it is not bytes.
             LimitExceeded: it is larger than `CHUNK_BYTES_MAX`.
         """
-        if not isinstance(content, bytes):
+        if type(content) is not bytes:  # a subclass may lie about its length
             raise InvalidArgument(
                 f"a snapshot chunk is {shown(content)}, of type {type(content).__name__}; it must "
                 "be bytes"

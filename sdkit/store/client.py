@@ -56,8 +56,9 @@ class StoreClient:
         host, port: where the server listens; `StoreClient.from_url` takes both as one text.
         secret: what the server asks for, if it does.
         ssl, server_hostname: TLS, and the name that the certificate must have.
-        timeout_s: how long a statement or a commit may take; None for as long
-            as the server allows. A statement that is late ends its transaction.
+        timeout_s: how long a statement or a commit may take, and each wait for rows
+            of a scan; None for as long as the server allows. A statement that is late
+            ends its transaction.
         connect_timeout_s: for making a connection, handshakes included.
         limits: what the server is allowed.
 
@@ -239,6 +240,7 @@ def parse_url(url: str) -> tuple[str, int]:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
         extra = parts.username or parts.password or parts.path.strip("/") or parts.query
+        extra = extra or parts.fragment or "".join(filter(str.isspace, url))  # dropped by urlsplit
     except (ValueError, AttributeError, TypeError):
         host = port = extra = None
     if not host or not port or extra or parts.scheme != "store":

@@ -49,7 +49,8 @@ class StoreConfig:
         idle_transaction_timeout_s: how long a transaction may go without a
             statement; it ends within a quarter more.
         transactions_max: open at the same time.
-        key_bytes_max, value_bytes_max: of one key, of one value.
+        key_bytes_max: how long one key may be.
+        value_bytes_max: how long one value may be.
         transaction_bytes_max: what one transaction may write and lock, overhead
             included; it also bounds its record in the log, and how long its
             commit occupies the event loop.

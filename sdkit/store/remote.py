@@ -33,6 +33,7 @@ from typing import Final, Protocol, Self, cast
 from sdkit.errors import (
     Aborted,
     Closed,
+    DeadlineExceeded,
     Indeterminate,
     InvalidState,
     NotConnected,
@@ -40,7 +41,7 @@ from sdkit.errors import (
     SdkitError,
     Unavailable,
 )
-from sdkit.net import Connection
+from sdkit.net import Connection, Stream
 from sdkit.store.home import Home
 from sdkit.store.interface import Isolation
 from sdkit.store.limits import check_key_type, check_range, check_value_type
@@ -137,8 +138,8 @@ class ClientTransaction:
         try:
             items = connection.stream("scan", self._number, start, end, prefix, reverse, limit)
             async with items:
-                async for rows in items:
-                    for key, value in cast(list[tuple[bytes, bytes]], rows):
+                while (rows := await self._next_rows(items)) is not None:
+                    for key, value in rows:
                         yield key, value
         except SdkitError as error:
             self._note(error, "scan")
@@ -153,6 +154,7 @@ class ClientTransaction:
             self._ended = COMMITTED
             return 0
         self._client.home.check()
+        self._busy = True
         try:
             position = await self._connection.call(
                 "commit", self._number, timeout_s=self._client.timeout_s
@@ -170,6 +172,8 @@ class ClientTransaction:
             # If the server has not begun it yet, it need not; if it has, this has no effect.
             self._give_up(UNKNOWN)
             raise
+        finally:
+            self._busy = False
         self._ended = COMMITTED
         return cast(int, position)
 
@@ -242,6 +246,21 @@ class ClientTransaction:
             raise
         finally:
             self._busy = False
+
+    async def _next_rows(self, items: Stream) -> list[tuple[bytes, bytes]] | None:
+        """The next rows of a scan, None at its end.
+
+        The time-out is for each wait, and not for all of the scan: how long its user
+        takes for a row says nothing about the server.
+        """
+        try:
+            async with asyncio.timeout(self._client.timeout_s) as limit:
+                return cast("list[tuple[bytes, bytes]] | None", await anext(items, None))
+        except TimeoutError:  # or one of ours, which is a TimeoutError, too
+            if not limit.expired():
+                raise
+            text = f"no row came for {self._client.timeout_s} s (timeout_s)"
+            raise DeadlineExceeded(text) from None
 
     async def _begin(self) -> Connection:
         """The connection of this transaction; before the first statement, "begin" is sent on it."""

@@ -27,7 +27,17 @@ from sdkit.trace.jsonlines import JsonLines
 from sdkit.trace.logs import Logs
 from sdkit.trace.mermaid import SequenceDiagram
 from sdkit.trace.metrics import Metrics
-from sdkit.trace.record import Listener, Record, SpanContext, adopt, event, listening, span
+from sdkit.trace.record import (
+    Listener,
+    Record,
+    SpanContext,
+    add_listener,
+    adopt,
+    event,
+    listening,
+    remove_listener,
+    span,
+)
 
 __all__ = [
     "JsonLines",
@@ -37,8 +47,10 @@ __all__ = [
     "Record",
     "SequenceDiagram",
     "SpanContext",
+    "add_listener",
     "adopt",
     "event",
     "listening",
+    "remove_listener",
     "span",
 ]

@@ -48,8 +48,12 @@ def _finite(value: object) -> object:
     # JSON has no infinity and no NaN, and Python would write them all the same.
     if isinstance(value, tuple | list):
         return [_finite(each) for each in value]
+    if isinstance(value, dict):
+        return {_plain(name): _finite(each) for name, each in value.items()}
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, str):
+        return value
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else repr(value)

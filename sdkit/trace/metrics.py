@@ -47,6 +47,9 @@ from sdkit.errors import InvalidArgument
 from sdkit.trace.record import Record
 
 LABEL: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
+LABELS: Final = re.compile(
+    r'\{[a-zA-Z]\w*="([^"\\\n]|\\.)*"(,[a-zA-Z]\w*="([^"\\\n]|\\.)*")*\}', re.ASCII
+)
 OTHER: Final = re.compile(r"[^a-zA-Z0-9_]")
 EXACT_MAX: Final = 2**53  # whole numbers up to here are exact as floats
 
@@ -96,7 +99,8 @@ class Metrics:
 
         Raises:
             InvalidArgument: two values, or a value and an event, would be one time series;
-                or a value is no number.
+                or a value is no number, or its name no text, or has labels that are not
+                as `labelled` makes them.
         """
         families: dict[str, Family] = {}
         for name, count in sorted(self._events.items()):
@@ -111,11 +115,11 @@ class Metrics:
             failures = _family(families, failed, "counter", f"How often {name} failed.")
             failures.add(failed, self._failures[name])
         for series, value in sorted((values or {}).items()):
-            name, brace, labels = series.partition("{")
+            name, brace, labels = _parts(series)
             metric = _metric(name)
             kind = "counter" if name.endswith("_total") else "gauge"
             family = _family(families, metric, kind, (meanings or {}).get(name, name))
-            family.set(metric + brace + labels, value)
+            family.set(_encodable(metric + brace + labels), value)
         return "".join(family.text() for family in families.values())
 
 
@@ -161,7 +165,7 @@ class Family:
 
     def text(self) -> str:
         # In a help text the format asks for these two escapes only.
-        meaning = self.meaning.replace("\\", r"\\").replace("\n", r"\n")
+        meaning = _encodable(self.meaning).replace("\\", r"\\").replace("\n", r"\n")
         lines = [f"# HELP {self.metric} {meaning}", f"# TYPE {self.metric} {self.kind}"]
         lines += [f"{name} {_number(value)}" for name, value in self.series.items()]
         return "\n".join(lines) + "\n"
@@ -188,9 +192,22 @@ def _number(value: float) -> str:
 
 
 def _escaped(value: str) -> str:
+    return _encodable(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _parts(series: object) -> tuple[str, str, str]:
+    name, brace, labels = series.partition("{") if isinstance(series, str) else ("", "", "")
+    if not name or (brace and not LABELS.fullmatch(brace + labels)):
+        raise InvalidArgument(
+            f"{shown(series)} is no name of a value; it must be `room.noun`, as text, or with "
+            "labels as labelled('room.noun', label='value') makes it"
+        )
+    return name, brace, labels
+
+
+def _encodable(value: object) -> str:
     # A lone surrogate has no UTF-8 form, and the scrape could not be sent.
-    text = str(value).encode("utf-8", "backslashreplace").decode()
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _metric(name: str) -> str:

@@ -19,7 +19,7 @@ Decisions
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Final, NamedTuple
 
@@ -61,6 +61,9 @@ def event(name: str, /, **fields: object) -> None:
     Args:
         name: ``room.verb``, as in ``"journal.sync"``.
         fields: the facts: None, bool, int, float, str, bytes, or tuples of these.
+
+    Raises:
+        InvalidArgument: somebody listens, and ``name`` is no text.
     """
     if _listeners or name in _chosen:
         _tell(name, fields)
@@ -70,12 +73,19 @@ def event(name: str, /, **fields: object) -> None:
 def span(name: str, /, **fields: object) -> Iterator[SpanContext | None]:
     """Say how long the block took, and that what happens in it belongs together.
 
+    Left in another context than it was entered in, as an async generator is that the event loop
+    closes, it is told all the same.
+
     Yields:
         what to send along with a remote call, or None while nobody listens.
+
+    Raises:
+        InvalidArgument: somebody listens, and ``name`` is no text.
     """
     if not _listeners and name not in _chosen:
         yield _context.get()
         return
+    _check_name(name)
     host, parent = hosts.current(), _context.get()
     span_id = next(host.span_serial)
     here = SpanContext(parent.trace_id if parent else span_id, span_id)
@@ -86,7 +96,8 @@ def span(name: str, /, **fields: object) -> Iterator[SpanContext | None]:
         yield here
         failed = False
     finally:
-        _context.reset(token)
+        with suppress(ValueError):  # this context never was in the span
+            _context.reset(token)
         _deliver(
             Record(
                 name,
@@ -177,7 +188,14 @@ def remove_listener(listener: Listener) -> None:
             del _chosen[name]
 
 
+def _check_name(name: object) -> None:
+    # A listener keeps it: `Metrics` would fail at each scrape from then on.
+    if not isinstance(name, str):
+        raise InvalidArgument(f"name is {shown(name)}; an event or span is named by a text")
+
+
 def _tell(name: str, fields: dict[str, object]) -> None:
+    _check_name(name)
     host = hosts.current()
     _deliver(Record(name, fields, host.name, host.now_ns(), None, _context.get(), None))
 

@@ -30,6 +30,7 @@ from sdkit.breaker import (
     Layer,
     Pipeline,
     Retry,
+    RetryBudget,
     Setting,
     State,
     Timeout,
@@ -466,6 +467,13 @@ def test_a_result_is_not_asked_what_it_is(make: Callable[[], Layer]) -> None:
 def test_a_layer_is_neither_copied_nor_pickled_and_says_what_to_do(
     make: Callable[[], Layer],
 ) -> None:
+    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(InvalidState, match="make another one where it is needed"):
+            attempt(make())
+
+
+@pytest.mark.parametrize("make", [RetryBudget, lambda: Breaker("it").attempt()])
+def test_a_budget_and_an_attempt_are_not_copied_either(make: Callable[[], object]) -> None:
     for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(InvalidState, match="make another one where it is needed"):
             attempt(make())

@@ -415,3 +415,11 @@ def test_it_works_alone_in_a_program_without_a_host_or_a_loop_of_ours() -> None:
         done.stdout
         == "async sync ['arguments', 'breaker', 'errors', 'forks', 'host', 'ownership', 'trace']\n"
     ), done.stderr
+
+
+def test_every_gauge_says_what_it_is() -> None:
+    breaker = Breaker("posts")
+    for line in Metrics().text(breaker.gauges(), breaker.meanings).splitlines():
+        if line.startswith("# HELP"):
+            _, _, metric, meaning = line.split(" ", 3)
+            assert meaning.endswith("."), f"{metric}: {meaning}"

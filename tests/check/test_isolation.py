@@ -361,7 +361,11 @@ def test_the_ladder_forbids_on_each_rung_what_it_forbids_below() -> None:
         ([f'{{"id": 1, "reads": [["x", {"[" * 900}{"]" * 900}]]}}'], 1, "more than 100 deep"),
         ([f'{{"id": 1, "reads": [["x", {"[" * 101}{"]" * 101}]]}}'], 1, "more than 100 deep"),
         (['{"id": 1, "writes": {"x": 1}}'], 1, "writes must be a list"),
-        (['{"id": 1, "writes": [["x", 1, "a"]]}'], 1, "position 'a' of a write"),
+        (
+            ['{"id": 1, "writes": [["x", 1, "a"]]}'],
+            1,
+            "position of a write of transaction 1 is 'a'",
+        ),
         (['{"id": 1, "operations": [["erase", "x", 1]]}'], 1, "operation 'erase'; there are: read"),
         (['{"id": 1, "operations": [["read", "x", 1]], "reads": [["x", 1]]}'], 1, "both"),
         (['{"id": 1, "status": "done"}'], 1, "status is 'done'; it must be one of committed"),

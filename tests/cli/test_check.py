@@ -172,7 +172,7 @@ def test_a_model_of_ones_own_is_taken_from_a_module(
         ("my_shop.models:Lost", "the model Lost has no calls"),
         ("my_shop.models:Idle", "the model Idle has no step(self, state, operation)"),
         ("my_shop.models:Fussy", "missing 1 required positional argument: 'size'"),
-        ("my_shop.models:Listed", "unhashable type: 'list'"),
+        ("my_shop.models:Listed", "is [2], of type list; a state is a value that does not change"),
         (
             "my_shop.models:Fails",
             "AttributeError: 'Fails' object has no attribute 'shelf' (models.py",

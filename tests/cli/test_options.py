@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,8 @@ def test_every_setting_of_every_room_is_explained(room: object) -> None:
         field.name for field in dataclasses.fields(room.config) if not explained.get(field.name)
     ]
     assert not missing
+    counted = Counter(explained.values())
+    assert max(counted.values()) == 1, f"said of several: {counted.most_common(1)}"
 
 
 @pytest.mark.parametrize("text", ["", "here", "127.0.0.1", ":0", "127.0.0.1:", "h:99999", "h:x"])

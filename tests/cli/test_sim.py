@@ -211,3 +211,10 @@ def test_ctrl_c_while_a_run_is_made_smaller_shows_how_small_it_is_by_then(
     assert [fault["number"] for fault in found["smallest"]["faults"]] == [1]
     told = CliRunner().invoke(app, words[:-1])
     assert "1 of them enough, so far:" in told.stdout
+
+
+def test_an_empty_record_is_not_the_same_as_another(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    result = sdkit("sim", "--compare", str(tmp_path / "a"), str(tmp_path / "a"))
+    assert result.returncode == 2
+    assert "a is empty; --record writes what can be compared" in result.stderr

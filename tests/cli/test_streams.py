@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import pty
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_check import calls
 
+HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
 SDKIT = f"{sys.executable} -m sdkit.cli.start"
 # One of each command that ends by itself.
 COMMANDS = [
@@ -132,3 +136,26 @@ def test_a_demo_that_nobody_watches_ends_its_servers_and_has_lost_nothing(direct
 def test_a_full_disk_is_an_error_in_a_line(command: str, directory: Path) -> None:
     done = typed(f"{command} > /dev/full", directory)
     assert (done.returncode, done.stderr) == (2, b"error: No space left on device\n")
+
+
+def test_a_command_that_is_killed_gives_the_terminal_its_cursor_back(directory: Path) -> None:
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sdkit.cli.start", "sim", "journal", "--runs", "100000"],
+        cwd=directory,
+        env=os.environ | {"TERM": "xterm"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    while HIDE_CURSOR not in shown:
+        shown += os.read(ours, 1 << 16)
+    process.terminate()
+    with suppress(OSError):  # Linux says so when nobody has the other end any more
+        while more := os.read(ours, 1 << 16):
+            shown += more
+    os.close(ours)
+    assert process.wait(60) == -signal.SIGTERM
+    assert shown.rfind(SHOW_CURSOR) > shown.rfind(HIDE_CURSOR)

@@ -31,6 +31,7 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"host": "a\0b"}, "^host is "),
+    ({"host": "a\ud800"}, "^host is "),
     ({"host": b"localhost"}, "^host is "),
     ({"host": "x" * 1_000_000}, r"^host is .{60,100}1000000 long"),
     ({"port": 80.0}, "^port is "),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -402,6 +403,31 @@ def test_a_stream_left_half_way_cancels_its_producer() -> None:
             return ended
 
     assert run(main()) == ["cleaned up", "cleaned up"]
+
+
+def test_a_producer_that_goes_on_after_its_cancellation_is_closed() -> None:
+    async def main() -> None:
+        closed = 0
+
+        async def deaf(_connection: Connection) -> AsyncIterator[int]:
+            nonlocal closed
+            try:
+                while True:
+                    yield 1
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.sleep(1)
+            finally:
+                closed += 1
+
+        async with connected({"deaf": deaf}, calls_in_flight_max=2) as (server, connection):
+            for _ in range(3):  # more than may be in flight
+                async with connection.stream("deaf") as stream:
+                    assert await anext(stream) == 1
+                await asyncio.sleep(5)
+            assert closed == 3
+            assert next(iter(server.connections.values())).calls_in == 0
+
+    run(main())
 
 
 def test_a_call_of_a_method_that_is_no_stream_as_one_is_refused() -> None:

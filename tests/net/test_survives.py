@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sdkit.errors import InvalidState, NotConnected, SdkitError
+from sdkit.errors import InvalidArgument, InvalidState, NotConnected, SdkitError
 from sdkit.net import Connection, Server, Stream, connect
 from sdkit.sim.loop import run
 from sdkit.store import StoreClient
@@ -366,3 +366,22 @@ def test_a_stream_dropped_in_another_thread_is_cancelled_in_its_own() -> None:
                 await ended.wait()
 
     asyncio.run(main())
+
+
+def test_a_server_shows_where_it_listens() -> None:
+    async def main() -> None:
+        server = Server()
+        assert repr(server) == "<Server local, not listening>"
+        async with server, await connect(*server.address):
+            await asyncio.sleep(0.1)
+            assert repr(server) == f"<Server local at 127.0.0.1:{server.address[1]}, 1 connections>"
+        assert repr(server) == "<Server local, not listening>"
+
+    run(main())
+
+
+@pytest.mark.parametrize("given", [{"config": "x" * 10**6}, {"host": list(range(10**5))}])
+def test_what_a_server_refuses_it_repeats_in_part(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        Server(**given)
+    assert len(str(refused.value)) < 300

@@ -61,3 +61,19 @@ def test_the_script_and_its_difference_on_the_page_are_these() -> None:
     with pytest.raises(ScriptError) as raised:
         play_last_first(TURNS, "turns")
     assert f"```text\n{raised.value}\n```" in page
+
+
+def test_a_transcript_that_cannot_be_written_leaves_the_script_as_it_was(path: Path) -> None:
+    def surrogate(text: str, name: str) -> str:
+        return play(text, name).replace("    ok\n", "    \udcff\n", 1)
+
+    with pytest.raises(ScriptError, match=r":5: the transcript cannot be recorded"):
+        check(path, surrogate, record=True)
+    assert path.read_text(encoding="utf-8") == TURNS
+
+
+@pytest.mark.parametrize("session", ["#alice", "a:b"])
+def test_a_session_whose_steps_would_be_none_is_refused(path: Path, session: str) -> None:
+    path.write_text(f"sessions bob {session}\nbob: lock\n{session}: lock\n", encoding="utf-8")
+    with pytest.raises(ScriptError, match=r":1: no session can be named"):
+        check(path, play, record=True)

@@ -170,3 +170,10 @@ def test_an_empty_line_of_an_answer_is_shown() -> None:
 def test_an_error_names_file_line_and_what_was_expected(text: str, message: str) -> None:
     with pytest.raises(ScriptError, match=message):
         asyncio.run(transcript(text, "t", Lock()))
+
+
+def test_runs_in_one_loop_each_have_their_own_subject() -> None:
+    async def main() -> list[str]:
+        return await asyncio.gather(*(transcript(TURNS, name, Lock()) for name in "abc"))
+
+    assert asyncio.run(main()) == [TURNS] * 3

@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 import sys
 import textwrap
+import time
 import unittest
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,11 +16,14 @@ from typing import Any
 
 import pytest
 
-from sdkit.errors import InvalidArgument
+from sdkit.errors import InvalidArgument, InvalidState
 from sdkit.sim.loop import run as run_strictly
 from sdkit.sim.sockets import NotSimulated
 from sdkit.spec.breaker import Wanted, breaker
+from sdkit.spec.breaker_places import bulkhead
+from sdkit.spec.check import calls
 from sdkit.spec.running import finished, run
+from sdkit.spec.store import one_session
 from tests.spec.bite import assert_caught
 
 BREAKER = """
@@ -224,3 +228,28 @@ def test_what_a_subject_draws_is_the_same_in_every_run() -> None:
         return asyncio.get_running_loop().time(), random.random()
 
     assert run(main()) == run(main())
+
+
+def test_a_specification_within_an_event_loop_says_so_and_puts_the_clocks_back() -> None:
+    async def main() -> None:
+        with pytest.raises(InvalidState, match="cannot begin in"):
+            run(asyncio.sleep(1))
+
+    clock = time.monotonic
+    asyncio.run(main())
+    assert time.monotonic is clock
+    run(asyncio.sleep(1))
+    assert time.monotonic is clock
+
+
+@pytest.mark.parametrize("specification", [one_session, bulkhead, calls])
+def test_what_makes_no_subject_is_refused_by_name(specification: Any) -> None:
+    refused = {"refused": ValueError} if specification is bulkhead else {}
+    with pytest.raises(InvalidArgument, match="is 5, of type int; it must be a function"):
+        specification(5, **refused)
+
+
+@pytest.mark.parametrize("without", [5, (5,)])
+def test_names_of_promises_are_texts(without: Any) -> None:
+    with pytest.raises(InvalidArgument, match="5"):
+        finished(some_spec(), without)

@@ -80,6 +80,26 @@ def test_what_on_lost_raises_hinders_no_refusal_and_no_going_on() -> None:
     run(main())
 
 
+def test_what_on_lost_appends_again_is_not_refused_with_what_was_lost() -> None:
+    async def main() -> None:
+        disk = SimulatedDisk()
+        again: list[asyncio.Future[None]] = []
+
+        def append_again(first: int, _: object) -> None:
+            assert journal.append(b"again") == first
+            again.append(journal.wait(first))
+
+        journal = await opened(disk, on_lost=append_again)
+        disk.fail("append")
+        with pytest.raises(DiskUnavailable):
+            await journal.wait(journal.append(b"lost"))
+        await again[0]
+        assert journal.synced == 1
+        await journal.close()
+
+    run(main())
+
+
 def test_an_interrupt_in_a_callback_ends_the_program_and_leaves_nobody_waiting() -> None:
     told: list[BaseException | None] = []
 

@@ -165,3 +165,25 @@ def test_an_open_journal_that_is_cancelled_leaves_nothing_open(tmp_path: Path, t
     before = descriptors()
     asyncio.run(main())
     assert descriptors() == before
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_close_that_is_cancelled_again_and_again_leaves_nothing_open(
+    tmp_path: Path, times: int
+) -> None:
+    async def main() -> None:
+        journal = await open_journal(LocalDisk(tmp_path))
+        for _ in range(300):
+            journal.append(bytes(1000))
+        closing = asyncio.ensure_future(journal.close())
+        for _ in range(times):
+            await asyncio.sleep(0)
+            closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await (await open_journal(LocalDisk(tmp_path))).close()
+        await until(no_thread_is_left)
+
+    before = descriptors()
+    asyncio.run(main())
+    assert descriptors() == before

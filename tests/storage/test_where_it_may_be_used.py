@@ -193,12 +193,62 @@ def test_a_log_whose_task_is_cancelled_tells_all_who_wait_and_takes_no_more() ->
     assert lost == ["indeterminate"]
 
 
+def test_a_follower_is_read_in_the_loop_of_its_journal(tmp_path: Path) -> None:
+    async def main() -> None:
+        journal = await opened(LocalDisk(tmp_path))
+        await journal.wait(journal.append(b"one"))
+        records = journal.follow(1)
+
+        def elsewhere() -> None:
+            asyncio.run(anext(records))
+
+        with pytest.raises(InvalidState, match="event loop"):
+            await asyncio.to_thread(elsewhere)
+        await journal.close()
+
+    asyncio.run(main())
+
+
+def test_the_chunks_of_a_snapshot_cannot_close_their_journal() -> None:
+    async def main() -> None:
+        journal = await opened(SimulatedDisk())
+
+        async def closing() -> AsyncIterator[bytes]:
+            yield b"state"
+            await journal.close()
+
+        with pytest.raises(InvalidState, match="chunks"):
+            await journal.snapshot(0, closing())
+        await journal.snapshot(0, state())
+        await journal.close()
+
+    run(main())
+
+
 # ── what it takes ────────────────────────────────────────────────────────────
+
+
+class Shorter(bytes):
+    """Bytes that say that they are fewer."""
+
+    def __len__(self) -> int:
+        return 3
 
 
 @pytest.mark.parametrize(
     "record",
-    ["text", [1], bytearray(b"changes later"), memoryview(b"x"), None, 5, True, {}, b"x".hex],
+    [
+        Shorter(b"abcdef"),
+        "text",
+        [1],
+        bytearray(b"changes later"),
+        memoryview(b"x"),
+        None,
+        5,
+        True,
+        {},
+        b"x".hex,
+    ],
 )
 def test_what_is_not_bytes_is_no_record_and_hurts_nobody_else(record: Any) -> None:
     async def main() -> None:
@@ -235,6 +285,21 @@ def test_what_is_no_position_is_refused(lsn: Any) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("name", [None, 5, b"a", ["a"]])
+def test_what_is_no_text_is_no_holder(name: Any) -> None:
+    async def main() -> None:
+        journal = await opened(SimulatedDisk())
+        journal.hold("a", 1)
+        with pytest.raises(InvalidArgument, match="name is"):
+            journal.hold(name, 1)
+        with pytest.raises(InvalidArgument, match="name is"):
+            journal.release(name)
+        assert journal.holders == {"a": 1}
+        await journal.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize("chunks", [[b"state"], b"state", None, state, 5])
 def test_what_is_no_asynchronous_iterable_is_no_snapshot(chunks: Any) -> None:
     async def main() -> None:
@@ -246,10 +311,11 @@ def test_what_is_no_asynchronous_iterable_is_no_snapshot(chunks: Any) -> None:
     run(main())
 
 
-def test_a_chunk_that_is_not_bytes_leaves_the_old_snapshot() -> None:
+@pytest.mark.parametrize("chunk", ["text", Shorter(b"abcdef")])
+def test_a_chunk_that_is_not_bytes_leaves_the_old_snapshot(chunk: Any) -> None:
     async def wrong() -> AsyncIterator[Any]:
         yield b"good"
-        yield "text"
+        yield chunk
 
     async def main() -> None:
         disk = SimulatedDisk()
@@ -269,6 +335,7 @@ def test_a_chunk_that_is_not_bytes_leaves_the_old_snapshot() -> None:
         ({"disk": None}, "disk is None"),
         ({"config": {"durability": "sync"}}, "config is"),
         ({"random": None}, "random is None"),
+        ({"cut_unexplained": "no"}, "cut_unexplained is .no."),
         ({"random": 7}, "random is 7"),
         ({"room": 5}, "room is 5"),
         ({"room": b"room"}, "room is b'room'"),

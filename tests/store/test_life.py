@@ -468,6 +468,8 @@ def test_a_client_is_made_of_a_url(url: str, host: str, port: int) -> None:
     [
         *("", "store://", "store://host", "store://:7000", "store://host:0", "store://host:70000"),
         *("http://host:7000", "host:7000", "store://me:secret@host:7000", "store://host:7000/path"),
+        *("store://host:7000#a", "store://ho\nst:7000"),
+        *("store://host:7000\n", " store://host:7000"),
         *("store://host:7000?a=b", "store://[::1:7000", 7, None, b"store://host:7000", ["store"]),
     ],
 )

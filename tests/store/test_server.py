@@ -180,6 +180,23 @@ def test_two_tasks_cannot_use_one_transaction_at_once() -> None:
     with_store(test)
 
 
+def test_nothing_is_said_of_a_transaction_while_it_commits() -> None:
+    """A rollback that seemed to succeed would say that nothing of it happened."""
+
+    async def test(_server: StoreServer, store: StoreClient) -> None:
+        transaction = store.begin()
+        await transaction.put(b"a", b"1")
+        committing = asyncio.create_task(transaction.commit())
+        await asyncio.sleep(0)
+        for call in (transaction.rollback, transaction.commit, lambda: transaction.get(b"a")):
+            with pytest.raises(InvalidState, match="one task at a time"):
+                await call()
+        assert await committing
+        assert await get(store, b"a") == b"1"
+
+    with_store(test)
+
+
 def test_the_server_too_refuses_two_statements_of_one_transaction_at_once() -> None:
     async def test(server: StoreServer, store: StoreClient) -> None:
         async with store.begin() as holder:
@@ -520,6 +537,43 @@ def test_a_statement_that_is_late_ends_its_transaction() -> None:
             await asyncio.sleep(0.1)
             assert await get(store, b"b") is None
             assert not server.engine.database.transactions
+
+    run(main())
+
+
+def test_a_scan_that_is_late_ends_its_transaction() -> None:
+    async def main() -> None:
+        async with (
+            serving(serializable="locking") as server,
+            client_of(server, timeout_s=1.0) as hasty,
+            client_of(server) as store,
+        ):
+            async with store.begin() as holder:
+                await holder.put(b"a", b"1")
+                transaction = hasty.begin(isolation="serializable")
+                await transaction.put(b"b", b"2")
+                began_s = asyncio.get_running_loop().time()
+                with pytest.raises(TransactionLost, match="scan was not answered"):
+                    await anext(transaction.scan())
+                assert asyncio.get_running_loop().time() - began_s == pytest.approx(1.0, abs=0.1)
+            await asyncio.sleep(0.1)
+            assert await get(store, b"b") is None
+            assert not server.engine.database.transactions
+
+    run(main())
+
+
+def test_a_scan_may_take_longer_than_a_wait_for_its_rows() -> None:
+    async def main() -> None:
+        async with serving() as server, client_of(server, timeout_s=1.0) as store:
+            for key in (b"a", b"b", b"c"):
+                await put(store, key, bytes(40_000))
+            async with store.begin() as transaction:
+                keys = []
+                async for key, _ in transaction.scan():
+                    keys.append(key)
+                    await asyncio.sleep(0.9)
+            assert keys == [b"a", b"b", b"c"]
 
     run(main())
 

@@ -6,6 +6,8 @@ import asyncio
 import io
 import json
 import logging
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -239,3 +241,106 @@ def test_a_strange_name_of_an_event_spoils_no_scrape() -> None:
         event("shop.GET /users größe\n")
     lines = [line for line in metrics.text().splitlines() if not line.startswith("#")]
     assert lines == ["sdkit_shop_GET__users_gr__e__total 1"]
+
+
+def test_listeners_that_threads_share_count_and_write_each_record_once_and_whole() -> None:
+    def work() -> None:
+        for number in range(1_000):
+            event("shop.paid", number=number)
+            with span("shop.pack"):
+                pass
+
+    file = io.StringIO()
+    metrics, diagram = Metrics(), SequenceDiagram(lambda each: each.name, arrows_max=10_000)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with listening(metrics), listening(JsonLines(file)), listening(diagram):
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    lines = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert (metrics.count("shop.paid"), metrics.count("shop.pack")) == (4_000, 4_000)
+    assert (len(lines), diagram.text().count("Note over")) == (8_000, 8_000)
+
+
+def drawn(source: str, target: str, text: str = "hi") -> list[str]:
+    diagram = SequenceDiagram(lambda _: text)
+    with listening(diagram):
+        event("net.send", source=source, target=target)
+    return diagram.text().splitlines()[1:]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a-", "a-x", "a--", "a ", "end", "Note", "loop", "title", "a as b", "right of", "p1", "!", ""],
+)
+def test_a_name_that_is_a_word_of_mermaids_is_only_ever_an_alias(name: str) -> None:
+    alias, other, arrow = drawn(name, "db")
+    assert alias == f"    participant p0 as {name}"
+    assert other == "    participant db"
+    assert arrow == "    p0->>db: hi"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\u2028", "\x85", "\x0b"])
+def test_a_label_of_two_lines_is_one_statement(end: str) -> None:
+    assert drawn("a", "b", f"one{end}two")[-1] == "    a->>b: one<br/>two"
+
+
+@pytest.mark.parametrize(
+    ("label", "arrows_max"),
+    [(None, 1), (5, 1), (asyncio.sleep, 1), (str, 0), (str, -1), (str, "x"), (str, True)],
+)
+def test_what_nothing_can_be_drawn_with_is_refused(label: Any, arrows_max: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"label is|arrows_max is"):
+        SequenceDiagram(label, arrows_max=arrows_max)
+
+
+def test_a_label_that_is_no_text_is_named() -> None:
+    wrong: Any = lambda _: 5  # noqa: E731
+    with (
+        pytest.raises(InvalidArgument, match="label returned 5"),
+        listening(SequenceDiagram(wrong)),
+    ):
+        event("net.send")
+
+
+@pytest.mark.parametrize("fact", [{"a": float("nan")}, {(1, 2): 3}, {b"a": [float("inf")]}])
+def test_a_dictionary_among_the_facts_is_valid_json_too(fact: Any) -> None:
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is no JSON")
+
+    lines = io.StringIO()
+    with listening(JsonLines(lines)):
+        event("net.send", fact=fact)
+    json.loads(lines.getvalue(), parse_constant=refuse)
+
+
+@pytest.mark.parametrize("name", [None, 5, b"net.send", ["net.send"]])
+def test_an_event_or_a_span_without_a_name_is_refused_and_spoils_no_scrape(name: Any) -> None:
+    metrics = Metrics()
+    with listening(metrics):
+        with pytest.raises(InvalidArgument, match="name is"):
+            event(name)
+        with pytest.raises(InvalidArgument, match="name is"), span(name):
+            pytest.fail("it began")
+    assert metrics.text() == ""
+
+
+def test_what_has_no_utf8_form_can_be_scraped_all_the_same() -> None:
+    metrics = Metrics()
+    with listening(metrics):
+        event("\udcff")
+    metrics.text({"a": 1}, {"a": "\udcff"}).encode()
+
+
+@pytest.mark.parametrize(
+    "series", [1, "", "a{", 'a{x="', 'a{x="1"}b', 'a{x="1"} 5\nevil', 'a{x="\n"}', 'a{1x="y"}']
+)
+def test_a_value_with_labels_made_by_hand_spoils_no_scrape(series: Any) -> None:
+    with pytest.raises(InvalidArgument, match="labelled"):
+        Metrics().text({series: 1})

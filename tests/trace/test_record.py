@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -194,3 +195,19 @@ def test_the_library_is_silent_by_itself() -> None:
     code = "from sdkit.trace import event, span\nevent('a.b')\nwith span('a.c'): pass"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout + done.stderr == b""
+
+
+def test_a_span_that_is_left_in_another_context_is_told_all_the_same() -> None:
+    async def main() -> None:
+        async def spanned() -> AsyncGenerator[int, None]:
+            with span("test.span"):
+                yield 1
+
+        generator = spanned()
+        await anext(generator)
+        await asyncio.create_task(generator.aclose())  # as an event loop does at its end
+
+    heard: list[Record] = []
+    with listening(heard.append):
+        asyncio.run(main())
+    assert [record.name for record in heard] == ["test.span"]

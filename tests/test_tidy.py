@@ -26,6 +26,7 @@ OURS = FILES + sorted(
 SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["sdkit"]
 SHELLS: dict[str, str] = SETTINGS["shells"]
 LONG_FILES: dict[str, str] = SETTINGS["long_files"]
+IN_CIRCLES: dict[str, str] = SETTINGS["circles"]
 
 FUNCTION_LINES_MAX = 60
 FILE_LINES_ASK = 400  # a longer file has to answer whether it teaches two things
@@ -154,6 +155,36 @@ def test_every_file_of_a_room_is_in_its_reading_order(path: Path) -> None:
             )
     packages = {other.parent for other in path.parent.rglob("*.py")} - {path.parent}
     assert not packages, "a room has no rooms in it; data may have a folder"
+
+
+def test_no_two_files_import_each_other_not_even_for_their_types() -> None:
+    modules = {module_name(path): path for path in FILES if path.name != "__init__.py"}
+    imports = {name: imported_by(path) & modules.keys() for name, path in modules.items()}
+    circles = []
+    while free := [name for name, needed in imports.items() if not needed & imports.keys()]:
+        for name in free:
+            del imports[name]
+    while users := imports.keys() - set().union(*imports.values()):  # these only import a circle
+        for name in users:
+            del imports[name]
+    circles = sorted(imports.keys() - IN_CIRCLES.keys())
+    assert not circles, f"these import each other: {circles}"
+    assert IN_CIRCLES.keys() <= imports.keys(), "a circle is gone: take it off the list"
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imported_by(path: Path) -> set[str]:
+    """The modules that a file names in its imports."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
 
 
 def test_public_names_change_only_on_purpose() -> None:

@@ -6,7 +6,7 @@ import runpy
 from pathlib import Path
 
 from sdkit.check import isolation
-from sdkit.check.explain import ident
+from sdkit.check.explain_circles import ident
 from sdkit.check.lines import shown
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
@@ -21,7 +21,7 @@ def draw() -> str:
     verdict = isolation.check(run(record(SimulatedHost("db", SimulatedDisk()))))
     lines = ["flowchart LR"]
     for edge in verdict.anomalies["G2-item"].edges:
-        source, target = ident(verdict, edge.source), ident(verdict, edge.target)
+        source, target = ident(verdict.observed, edge.source), ident(verdict.observed, edge.target)
         seen = f"{shown(edge.before)} from {shown(edge.key)}, not yet {shown(edge.after)}"
         reason = f"{edge.why.value}: read {seen}".replace('"', "")
         lines.append(f'    {source}(("{source}")) -->|"{reason}"| {target}(("{target}"))')

@@ -6,7 +6,7 @@ import runpy
 from pathlib import Path
 
 from sdkit.check import Register, linearizability
-from sdkit.check.explain import call
+from sdkit.check.explain_calls import call
 from sdkit.sim.loop import run
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "check_stale_cache.py"

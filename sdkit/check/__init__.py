@@ -30,14 +30,16 @@ Read in this order
     orders            the order of the writes of a key, as far as it is known
     dependencies      who must come before whom, and because of what
     cycles            questions about graphs
-    forced          what every order of the writes has in common
+    forced            what every order of the writes has in common
     anomalies         circles by their names, the smallest first
     levels            the ladder of levels, by what each forbids
     isolation         the checker: anomalies, levels, verdict
-    explain           a verdict as text
-    markup            what pages are made of
-    page              a verdict about calls as a page, a bar for each
+    explain_calls     calls that contradict each other, as text
+    explain_circles   a circle of transactions, as text
+    markup            the parts that pages are made of
+    page_of_calls     a verdict about calls as a page, a bar for each
     page_of_transactions   the same for circles
+    pages             `page`: whichever of the two fits
 
 What they follow: Wing and Gong 1993, Lowe 2017, Gibbons and Korach 1997 for single
 calls; Adya 1999, Cerone and Gotsman 2016, Elle 2020 for transactions. Porcupine and
@@ -59,6 +61,7 @@ from .models import (
     Register,
     Set,
 )
+from .pages import page
 from .transactions import Transaction
 
 __all__ = [
@@ -81,5 +84,6 @@ __all__ = [
     "Transaction",
     "isolation",
     "linearizability",
+    "page",
     "transactions",
 ]

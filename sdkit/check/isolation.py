@@ -42,9 +42,9 @@ from typing import Literal
 from sdkit.arguments import check_function
 from sdkit.check.anomalies import Anomalies, Anomaly
 from sdkit.check.dependencies import Dependencies
-from sdkit.check.explain import explain_isolation
-from sdkit.check.levels import LEVELS, check_level
-from sdkit.check.page_of_transactions import isolation_page
+from sdkit.check.explain_circles import MEANINGS, reasons
+from sdkit.check.levels import LEVELS, check_level, forbids
+from sdkit.check.lines import printable, shown
 from sdkit.check.transactions import Transaction
 from sdkit.check.versions import Observed
 from sdkit.errors import InvalidArgument
@@ -95,12 +95,33 @@ class Verdict:
         return "holds" if self.complete else "no anomaly found"
 
     def explain(self) -> str:
-        """The verdict, and the smallest example of each anomaly, for people."""
-        return explain_isolation(self)
+        """The verdict, and each anomaly's smallest example. `sdkit.check.page` draws the same."""
+        lines = [self.summary]
+        for name, anomaly in self.anomalies.items():
+            lines += ["", f"{name}, which {forbids(name)} forbids: {MEANINGS[name]}"]
+            lines += [f"    {line}" for line in reasons(self.observed, anomaly)]
+        return printable("\n".join(lines))
 
-    def page(self, title: str = "history") -> str:
-        """The same as a page of HTML that needs nothing else, with the circles as pictures."""
-        return isolation_page(self, title)
+    @property
+    def summary(self) -> str:
+        """One sentence: which levels hold, or what could not be known."""
+        levels = self.levels
+        best = levels[-1] if levels else ""
+        count = f"{self.transactions:,} transaction{'s' * (self.transactions != 1)}"
+        broken = next((level for level in LEVELS if level not in levels), "")
+        if not self.real_time and broken == "strict serializable":
+            broken = ""
+        if self.complete:
+            holds = f"{best} holds" if best else "no level holds"
+            return f"{count}: {holds}" + (f", {broken} does not" if broken and best else "")
+        keys = ", ".join(shown(key) for key in self.unordered[:3])
+        more = ", ..." if len(self.unordered) > 3 else ""
+        found = f"{broken} is violated; " if broken else ""
+        rest = f"no anomaly found that {best} forbids" if best else "nothing is left to hold"
+        return (
+            f"{count}: {found}{rest}. That is no proof: the order of writes is not known for "
+            f"{len(self.unordered):,} of the keys ({keys}{more}); record the positions of commits"
+        )
 
     def _is_asked(self, level: str) -> bool:
         return self.real_time or level != "strict serializable"

@@ -37,11 +37,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from sdkit.arguments import check_between, check_function, check_one_of
-from sdkit.check.explain import explain_order
+from sdkit.check.explain_calls import contradiction
 from sdkit.check.history import History, Operation, Recorder
-from sdkit.check.lines import MalformedHistory, each_of, shown
+from sdkit.check.lines import MalformedHistory, each_of, printable, shown
 from sdkit.check.model import Model, check_model
-from sdkit.check.page import order_page
 from sdkit.check.reason import Counterexample, counterexample
 from sdkit.check.search import Search
 from sdkit.errors import InvalidArgument
@@ -56,6 +55,7 @@ SECONDS_MAX: Final = 1e9
 TURN_STEPS: Final = 5_000
 OUTCOMES: Final = ("ok", "fail", "info")
 SECOND_NS: Final = 1_000_000_000
+UNDECIDED_SHOWN: Final = 5
 
 
 @dataclass(slots=True)
@@ -86,12 +86,21 @@ class Verdict:
         return self.result == "linearizable"
 
     def explain(self) -> str:
-        """The verdict and its reason, for people."""
-        return explain_order(self)
-
-    def page(self, title: str = "history") -> str:
-        """The same as a page of HTML that needs nothing else, with the calls as bars."""
-        return order_page(self, title)
+        """The verdict and its reason, for people. `sdkit.check.page` draws the same."""
+        calls = f"{self.operations:,} operation{'s' * (self.operations != 1)} on a {self.model}"
+        match self.result:
+            case "linearizable":
+                return f"linearizable: there is an order for {calls}"
+            case "undecided":
+                names = [name or "the history" for name in self.undecided]
+                more = f" and {len(names) - UNDECIDED_SHOWN} more" * (len(names) > UNDECIDED_SHOWN)
+                return (
+                    f"undecided: of {calls}, {', '.join(names[:UNDECIDED_SHOWN])}{more} took more "
+                    f"than the {self.steps:,} steps of the budget"
+                )
+            case _:
+                assert self.counterexample is not None
+                return printable("\n".join(contradiction(self.model, self.counterexample)))
 
 
 def check(

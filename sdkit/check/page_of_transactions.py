@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import math
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from sdkit.check import isolation
 from sdkit.check.anomalies import Anomaly
 from sdkit.check.cycles import Edge, Why
-from sdkit.check.explain import MEANINGS, because, ident, summary
+from sdkit.check.explain_circles import MEANINGS, because, ident
 from sdkit.check.levels import LEVELS, forbids
 from sdkit.check.lines import shown
 from sdkit.check.markup import LETTER, filled, legend, short
 
-if TYPE_CHECKING:
-    from sdkit.check import isolation
 
-
-def isolation_page(verdict: isolation.Verdict, title: str) -> str:
+def page_of_transactions(verdict: isolation.Verdict, title: str) -> str:
     """The page of a verdict of `isolation.check`."""
-    body = [f'<p class="verdict">{escape(summary(verdict))}</p>', _levels(verdict)]
+    body = [f'<p class="verdict">{escape(verdict.summary)}</p>', _levels(verdict)]
     for name, anomaly in verdict.anomalies.items():
         body.append(f"<h2>{escape(name)}</h2>")
         body.append(
@@ -75,7 +73,7 @@ class _Circle:
         parts += [self._arrow(n, edge) for n, edge in enumerate(self._edges)]
         for n, edge in enumerate(self._edges):
             x, y = self._at(self._angle[n])
-            name = ident(self._verdict, edge.source)
+            name = ident(self._verdict.observed, edge.source)
             parts.append(f'<circle class="node" cx="{x:.1f}" cy="{y:.1f}" r="{_NODE}"/>')
             parts.append(
                 f'<text x="{x:.1f}" y="{y + 4.5:.1f}" text-anchor="middle">'
@@ -108,7 +106,7 @@ class _Circle:
         x, y = ((start[k] + 2 * bend[k] + end[k]) / 4 for k in (0, 1))
         width = len(label) * LETTER + 8
         return (
-            f"<g><title>{escape(because(self._verdict, edge))}</title>"
+            f"<g><title>{escape(because(self._verdict.observed, edge))}</title>"
             f'<path class="edge {kind}" d="M{start[0]:.1f} {start[1]:.1f} Q{bend[0]:.1f} '
             f'{bend[1]:.1f} {end[0]:.1f} {end[1]:.1f}"/>'
             f'<polygon class="head-{kind}" points="{head}"/>'
@@ -127,12 +125,13 @@ def _towards(
 
 
 def _sentences(verdict: isolation.Verdict, anomaly: Anomaly) -> str:
+    observed = verdict.observed
     rows = [
-        f"<li><b>{escape(ident(verdict, edge.source))}</b> is before "
-        f"<b>{escape(ident(verdict, edge.target))}</b>: {escape(because(verdict, edge))}</li>"
+        f"<li><b>{escape(ident(observed, edge.source))}</b> is before "
+        f"<b>{escape(ident(observed, edge.target))}</b>: {escape(because(observed, edge))}</li>"
         for edge in anomaly.edges
     ]
-    name = escape(ident(verdict, anomaly.edges[0].source))
+    name = escape(ident(observed, anomaly.edges[0].source))
     return f"<ol>{''.join(rows)}<p>So {name} would have to come before itself.</p></ol>"
 
 
@@ -151,7 +150,7 @@ def _cards(verdict: isolation.Verdict, anomaly: Anomaly) -> str:
         line = f", line {each.line}" if each.line else ""
         shown_rows = "<br>".join(f"<code>{escape(row)}</code>" for row in done)
         cards.append(
-            f'<div class="card"><b>{escape(ident(verdict, number))}</b> '
+            f'<div class="card"><b>{escape(ident(verdict.observed, number))}</b> '
             f'<span class="dim">{each.status}{where}{line}</span><br>{shown_rows}</div>'
         )
     return f'<div class="cards">{"".join(cards)}</div>'

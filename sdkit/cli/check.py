@@ -19,9 +19,18 @@ from typing import Annotated, Final
 
 import typer
 
-from sdkit.check import LEVELS, MODELS, History, MalformedHistory, isolation, linearizability
+from sdkit.check import (
+    LEVELS,
+    MODELS,
+    History,
+    MalformedHistory,
+    isolation,
+    linearizability,
+    page,
+)
 from sdkit.check import transactions as history_of_transactions
-from sdkit.check.explain import because, call, summary
+from sdkit.check.explain_calls import call
+from sdkit.check.explain_circles import because
 from sdkit.cli.own_model import own_model, said_of
 from sdkit.cli.units import parse_seconds
 from sdkit.errors import InvalidArgument
@@ -99,7 +108,7 @@ def _calls(file: Path, name: str, budget: str, html: Path | None, *, as_json: bo
     else:
         print(verdict.explain())
     if html is not None:  # last: a page that cannot be written takes no verdict away
-        html.write_text(verdict.page(file.name), encoding="utf-8")
+        html.write_text(page(verdict, file.name), encoding="utf-8")
     return STATUS[verdict.result]
 
 
@@ -116,7 +125,7 @@ def _transactions(file: Path, level: str, html: Path | None, *, as_json: bool) -
         print(f"{level}: {result}")
         print(verdict.explain())
     if html is not None:
-        html.write_text(verdict.page(file.name), encoding="utf-8")
+        html.write_text(page(verdict, file.name), encoding="utf-8")
     return STATUS[result]
 
 
@@ -161,7 +170,7 @@ def _plain_transactions(verdict: isolation.Verdict, level: str) -> dict[str, obj
         "levels": list(verdict.levels),
         "complete": verdict.complete,
         "transactions": verdict.transactions,
-        "summary": summary(verdict),
+        "summary": verdict.summary,
         "anomalies": {
             name: {
                 "transactions": [
@@ -172,7 +181,7 @@ def _plain_transactions(verdict: isolation.Verdict, level: str) -> dict[str, obj
                         "from": verdict.observed.transactions[edge.source].id,
                         "to": verdict.observed.transactions[edge.target].id,
                         "why": edge.why.value,
-                        "because": because(verdict, edge),
+                        "because": because(verdict.observed, edge),
                     }
                     for edge in anomaly.edges
                 ],

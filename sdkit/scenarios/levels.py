@@ -34,7 +34,7 @@ from typing import Any, Final
 from sdkit import host as hosts
 from sdkit.check import isolation as checker
 from sdkit.check.anomalies import Anomaly
-from sdkit.check.explain import MEANINGS
+from sdkit.check.explain_circles import MEANINGS
 from sdkit.check.levels import forbidden
 from sdkit.net import Limits
 from sdkit.scenarios.levels_workload import MARKS, ROWS, Client, Rows

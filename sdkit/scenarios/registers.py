@@ -36,7 +36,7 @@ from typing import Any, Final
 from sdkit import host as hosts
 from sdkit.check import History, Recorder, Register
 from sdkit.check import linearizability as checker
-from sdkit.check.explain import call
+from sdkit.check.explain_calls import call
 from sdkit.errors import Aborted, Indeterminate, Unavailable
 from sdkit.scenarios.served_store import (
     TRY_AGAIN,

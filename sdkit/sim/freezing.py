@@ -37,20 +37,35 @@ import heapq
 import logging
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakSet
 
 from sdkit.sim.life import Life, current_life
 
 if TYPE_CHECKING:
-    from sdkit.sim.loop import VirtualTimeLoop
+    from collections.abc import AsyncGenerator
 
 H = TypeVar("H", bound=asyncio.Handle)
 
 all_tasks: Final = asyncio.all_tasks  # the real one: programs see those of their own life only
 
 CLOSINGS_MAX: Final = 100  # of a coroutine that answers GeneratorExit by another await
+
+
+class FreezableLoop(asyncio.SelectorEventLoop):
+    """The standard library's loop, with the private parts that are used here.
+
+    Attributes:
+        generators: whose async generators are, by id.
+    """
+
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+    _asyncgens: WeakSet[AsyncGenerator[Any, Any]]
+    generators: dict[int, Life]
 
 
 def withhold(life: Life, handle: H) -> H:
@@ -69,7 +84,7 @@ def bury(task: asyncio.Task[Any], life: Life) -> None:
     life.grave.append(task)
 
 
-def freeze(loop: VirtualTimeLoop, life: Life) -> None:
+def freeze(loop: FreezableLoop, life: Life) -> None:
     """Stop everything of a life that is dead by now, for good."""
     assert life.dead
     for handle in [*loop._ready, *loop._scheduled, *life.parked]:
@@ -85,7 +100,7 @@ def freeze(loop: VirtualTimeLoop, life: Life) -> None:
             life.grave.append(generator)
 
 
-def park(loop: VirtualTimeLoop, life: Life) -> None:
+def park(loop: FreezableLoop, life: Life) -> None:
     """Take what the loop would run for a life that is stopped by now out of its hands."""
     nothing = asyncio.Handle(_nothing, (), loop)
     nothing.cancel()
@@ -103,7 +118,7 @@ def park(loop: VirtualTimeLoop, life: Life) -> None:
     loop._scheduled[:] = stay  # sorted, so it is a heap
 
 
-def unpark(loop: VirtualTimeLoop, life: Life) -> None:
+def unpark(loop: FreezableLoop, life: Life) -> None:
     """Give everything back that was parked."""
     for handle in life.parked:
         if handle.cancelled():
@@ -116,7 +131,7 @@ def unpark(loop: VirtualTimeLoop, life: Life) -> None:
     life.parked.clear()
 
 
-def retime(loop: VirtualTimeLoop, life: Life, before: Callable[[float], float]) -> None:
+def retime(loop: FreezableLoop, life: Life, before: Callable[[float], float]) -> None:
     """Move the timers of a life whose clock has changed its drift.
 
     Args:
@@ -128,7 +143,7 @@ def retime(loop: VirtualTimeLoop, life: Life, before: Callable[[float], float]) 
     heapq.heapify(loop._scheduled)
 
 
-def tasks_of(loop: VirtualTimeLoop, life: Life) -> list[asyncio.Task[Any]]:
+def tasks_of(loop: FreezableLoop, life: Life) -> list[asyncio.Task[Any]]:
     """The tasks of a life that have not ended, in the order in which they began."""
     found = [task for task in all_tasks(loop) if getattr(task, "life", None) is life]
     return sorted(found, key=lambda task: getattr(task, "serial", 0))

@@ -47,12 +47,10 @@ import asyncio
 import itertools
 import math
 import socket
-from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import Context, copy_context
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple
-from weakref import WeakSet
 
 from sdkit.arguments import check_between, close_unawaited, shown
 from sdkit.errors import InvalidArgument
@@ -172,13 +170,9 @@ def check_options(
     check_names(names or {})
 
 
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
+class VirtualTimeLoop(freezing.FreezableLoop):
     """The standard library's loop on a `TimeJumpingSelector`; made by `run`."""
 
-    # The private parts of asyncio's loop that `sdkit.sim.freezing` needs.
-    _ready: deque[asyncio.Handle]
-    _scheduled: list[asyncio.TimerHandle]
-    _asyncgens: WeakSet[AsyncGenerator[Any, Any]]
     _debug: bool
     _closed: bool
 
@@ -195,7 +189,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._serial = itertools.count(1)
         self._lateness_s = lateness_s
         self._lateness = Random(f"{seed} lateness")
-        self.generators: Final[dict[int, Life]] = {}  # whose async generators are, by id
+        self.generators = {}
         self.network: Final = Network(
             self.true_time, latency_s=latency_s, seed=seed, names=names, buffer_bytes=buffer_bytes
         )

@@ -26,25 +26,19 @@ Three consequences
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from types import CoroutineType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Final,
-    TypeAlias,
-    TypeVar,
-)
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
+from sdkit.errors import SdkitError
+from sdkit.store.config import StoreConfig
 from sdkit.store.database import Database
+from sdkit.store.home import Home
 from sdkit.store.interface import Isolation
 from sdkit.store.isolation import rules_of
 from sdkit.store.locks import Kind
 from sdkit.store.ranges import Range, just
 from sdkit.store.transaction import State, Transaction
-
-if TYPE_CHECKING:
-    from sdkit.store.engine import StoreEngine
 
 T = TypeVar("T")
 if TYPE_CHECKING:
@@ -65,12 +59,33 @@ def rest(coroutine: Coroutine[Any, Any, T]) -> CoroutineType[Any, Any, T]:
     return coroutine
 
 
+class Engine(Protocol):
+    """The engine, as far as statements need it; `sdkit.store.engine` has the contracts."""
+
+    work_this_turn: int
+
+    @property
+    def config(self) -> StoreConfig: ...
+    @property
+    def database(self) -> Database: ...
+    @property
+    def home(self) -> Home: ...
+    def check_writable(self) -> None: ...
+    def append(self, transaction: Transaction) -> int: ...
+    def durable(self, position: int) -> Awaitable[None]: ...
+    async def wait_for_lock(
+        self, transaction: Transaction, kind: Kind, part: Range, *, to_read: bool
+    ) -> None: ...
+    def abandon(self, transaction: Transaction, error: SdkitError) -> None: ...
+    def dropped(self, transaction: OpenTransaction) -> None: ...
+
+
 class OpenTransaction(Transaction):
     """A transaction of an engine, with the calls that can wait. See `interface.Transaction`."""
 
     __slots__ = ("database", "engine")
 
-    def __init__(self, engine: StoreEngine, isolation: Isolation, read_only: bool) -> None:
+    def __init__(self, engine: Engine, isolation: Isolation, read_only: bool) -> None:
         self.engine: Final = engine
         self.database: Final[Database] = engine.database
         rules = rules_of(isolation, engine.config.serializable)

@@ -22,7 +22,7 @@ from sdkit.check import (
     Set,
     linearizability,
 )
-from sdkit.check.explain import call as told
+from sdkit.check.explain_calls import call as told
 from sdkit.errors import InvalidArgument
 from sdkit.spec.check import random_calls
 from sdkit.spec.check_oracle import has_an_order

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from sdkit.check import Recorder, Register, Transaction, isolation, linearizability
+from sdkit.check import page as page_of
 from tests.check.generate import register_calls, store_transactions
 
 HOSTILE = "<script>alert(1)</script>&\"'@body@"
@@ -35,7 +36,7 @@ class Outline(HTMLParser):
 def test_the_calls_are_bars_in_the_rows_of_their_processes() -> None:
     calls = register_calls(Random(3), clients=30, operations=100, stale=True)
     verdict = linearizability.check(calls, Register())
-    page = Outline(verdict.page("a.jsonl"))
+    page = Outline(page_of(verdict, "a.jsonl"))
     assert verdict.counterexample is not None
     for each in verdict.counterexample.operations:
         assert f"process {each.process}" in page.text
@@ -46,7 +47,7 @@ def test_the_calls_are_bars_in_the_rows_of_their_processes() -> None:
 
 
 def test_every_point_of_the_order_lies_within_the_time_of_its_call() -> None:
-    from sdkit.check.page import _Bars
+    from sdkit.check.page_of_calls import _Bars
 
     for seed in range(5):
         calls = register_calls(Random(seed), clients=10, operations=60, stale=True)
@@ -64,14 +65,14 @@ def test_every_point_of_the_order_lies_within_the_time_of_its_call() -> None:
 
 
 def test_a_verdict_without_a_counterexample_is_one_sentence() -> None:
-    page = Outline(linearizability.check([], Register()).page("empty"))
+    page = Outline(page_of(linearizability.check([], Register()), "empty"))
     assert "linearizable" in page.text
     assert "svg" not in page.tags
 
 
 def test_circles_have_a_sentence_for_each_arrow() -> None:
     verdict = isolation.check(store_transactions(Random(1), "read committed", count=300))
-    page = Outline(verdict.page("t.jsonl"))
+    page = Outline(page_of(verdict, "t.jsonl"))
     for name, anomaly in verdict.anomalies.items():
         assert name in page.text
         assert len(anomaly.edges) >= 2
@@ -88,7 +89,7 @@ def test_the_ladder_says_holds_only_where_that_is_known(complete: bool) -> None:
         Transaction(1, writes=[("x", 1)], position=position),
         Transaction(2, writes=[("x", 2)], position=position and 2),
     ]
-    text = isolation.check(history).page().replace("\n", " ")
+    text = page_of(isolation.check(history)).replace("\n", " ")
     assert ("✓ holds" in text) == complete
     assert ("? no anomaly found" in text) == (not complete)
 
@@ -97,12 +98,12 @@ def test_what_a_history_says_is_never_markup() -> None:
     recorder = Recorder()
     recorder.invoke(HOSTILE, "read", HOSTILE)
     recorder.ok(HOSTILE, HOSTILE)
-    order = linearizability.check(recorder.history(), Register()).page(HOSTILE)
+    order = page_of(linearizability.check(recorder.history(), Register()), HOSTILE)
     history = [
         Transaction(HOSTILE, [(HOSTILE, None), ("y", None)], [("y", 1)], position=1),
         Transaction(2, [(HOSTILE, None), ("y", None)], [(HOSTILE, HOSTILE)], position=2),
     ]
-    circle = isolation.check(history).page(HOSTILE)
+    circle = page_of(isolation.check(history), HOSTILE)
     for page in (order, circle):
         assert "<script" not in page
         assert Outline(page).tags.count("svg") >= 1
@@ -116,6 +117,6 @@ def test_a_name_that_is_no_text_of_unicode_is_shown_as_an_escape() -> None:
     aborted = Transaction("\ud801", writes=[("x", 1)], status="aborted")
     seen = isolation.check([aborted, Transaction("\ud802", reads=[("x", 1)])])
     for found, names in ((verdict, ["\\ud800"]), (seen, ["\\ud801", "\\ud802"])):
-        for text in (found.explain(), found.page("\udcff")):
+        for text in (found.explain(), page_of(found, "\udcff")):
             assert text.encode()
             assert all(name in text for name in names)

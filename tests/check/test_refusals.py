@@ -26,6 +26,7 @@ from sdkit.check import (
     Transaction,
     isolation,
     linearizability,
+    page,
     transactions,
 )
 from sdkit.errors import InvalidArgument
@@ -95,7 +96,7 @@ def test_verdicts_are_plain_data() -> None:
     for verdict in violated():
         for other in (copy.deepcopy(verdict), pickle.loads(pickle.dumps(verdict))):
             assert other.explain() == verdict.explain()
-            assert other.page() == verdict.page()
+            assert page(other) == page(verdict)
 
 
 def test_checks_run_in_threads_beside_an_event_loop() -> None:

@@ -21,15 +21,13 @@ import math
 from bisect import bisect_right
 from html import escape
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from sdkit.check.explain import call, duration, explain_order
+from sdkit.check import linearizability
+from sdkit.check.explain_calls import call, duration
 from sdkit.check.history import Operation
 from sdkit.check.markup import LETTER, filled, legend, short
 from sdkit.check.reason import Counterexample
-
-if TYPE_CHECKING:
-    from sdkit.check import linearizability
 
 AROUND_MAX: Final = 10  # pale bars of other processes; more of them hide what matters
 ROW: Final = 54
@@ -42,11 +40,11 @@ WIDTH: Final = 1_176  # of a page; what would be narrower is stretched
 POINT: Final = 10  # the radius of one
 
 
-def order_page(verdict: linearizability.Verdict, title: str) -> str:
+def page_of_calls(verdict: linearizability.Verdict, title: str) -> str:
     """The page of a verdict of `linearizability.check`."""
     found = verdict.counterexample
     words = {"linearizable": "holds", "not linearizable": "violated", "undecided": "open"}
-    text = explain_order(verdict).splitlines()[0]
+    text = verdict.explain().splitlines()[0]
     body = [f'<p class="verdict {words[verdict.result]}">{escape(text)}</p>']
     if found is not None:
         body += [

@@ -95,8 +95,8 @@ class Verdict:
                 names = [name or "the history" for name in self.undecided]
                 more = f" and {len(names) - UNDECIDED_SHOWN} more" * (len(names) > UNDECIDED_SHOWN)
                 return (
-                    f"undecided: of {calls}, {', '.join(names[:UNDECIDED_SHOWN])}{more} took more "
-                    f"than the {self.steps:,} steps of the budget"
+                    f"undecided: of {calls}, {', '.join(names[:UNDECIDED_SHOWN])}{more} had no "
+                    f"verdict when the budget ended, after {self.steps:,} steps"
                 )
             case _:
                 assert self.counterexample is not None

@@ -317,3 +317,10 @@ def test_what_the_system_refuses_is_said_in_words_and_with_the_name(
     done = sdkit(*(each.replace("{}", str(tmp_path)) for each in arguments))
     assert done.returncode == 2
     assert done.stderr.strip() == says.replace("{}", str(tmp_path))
+
+
+def test_the_package_is_run_as_the_command_is() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sdkit", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == sdkit("--version").stdout

@@ -74,9 +74,11 @@ def test_without_a_descriptor_for_strangers_its_clients_are_served_and_no_core_s
             assert share < 0.5
             assert await asked_by_a_newcomer() == b"%d" % (PUTS - 1)
 
-    asyncio.run(main())
-    server.terminate()
-    said, errors = server.communicate(timeout=30)
+    try:
+        asyncio.run(main())
+    finally:
+        server.terminate()
+        said, errors = server.communicate(timeout=30)
     assert server.returncode == 0
     assert "no file descriptor is left for new connections" in said
     assert "Traceback" not in errors

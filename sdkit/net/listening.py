@@ -194,9 +194,8 @@ def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
         # Packets of the last server may keep the port taken for minutes.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
         if family == socket.AF_INET6:
-            made.setsockopt(
-                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True
-            )  # IPv4 has a socket of its own
+            # IPv4 has a socket of its own.
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
         made.setblocking(False)
         made.bind(address)
         made.listen(BACKLOG)

@@ -22,9 +22,9 @@ What it gets wrong, and where that is answered
        `sdkit.spec.journal` sees it; those of `sdkit.spec.journal_crashes` flip bits.)
     4. A bad length in the middle looks like a torn end, so the acknowledged records behind
        it are cut off. `recovery` tells the two apart. (The same.)
-    5. If the disk is full, half a record stays in the file. The next record is written
-       behind it, and cannot be found again. `group_commit` removes the half first. (The
-       same.)
+    5. If the disk fills up, only half a record may be written, and `append` does not notice.
+       The next record is written behind the half, and cannot be found again.
+       `group_commit` removes the half first. (The same.)
     6. Each append waits for a sync of its own. In `group_commit` one sync serves all that
        wait. (No property: it is only slow.)
     7. While it syncs, the program does nothing else. `worker` is a thread for that. (No

@@ -3,20 +3,20 @@
 A wrong argument is found in one of two places: where it is given, or much later
 and far away, as ``TypeError: '<=' not supported`` in a timer. Every public call
 and every configuration of the kit asks the questions in this file, so that
-the same mistake gets the same answer everywhere, embedded and over TCP alike.
+the same mistake gets the same error everywhere, embedded and over TCP.
 
-    check_between    is it a finite number, in range, neither a bool nor text?
-    check_one_of     is it one of these words?
-    check_function   is it a function, and of the right kind (plain or async)?
-    is_async         does calling it give something to be awaited?
-    is_generator     does calling it run nothing yet?
-    is_awaitable     is what came back something to be awaited?
+    check_between    refuses what is no number in a range (bools and text are none)
+    check_one_of     refuses what is none of some words
+    check_function   refuses what is no function, or of the wrong kind (plain, async)
+    is_async         whether a call returns an awaitable
+    is_generator     whether a call runs nothing yet
+    is_awaitable     whether a returned value is to be awaited
 
 Two things to notice
-    1. ``True`` is an ``int`` in Python and ``nan`` compares as False with
-       everything; both have passed many a hand-written check.
+    1. ``True`` is an ``int`` in Python, and every comparison with ``nan`` is
+       False. A check written by hand often lets both pass.
     2. A wrong value may be huge. `shown` cuts what a message repeats, so that a
-       mistaken argument of a gigabyte does not become an error of a gigabyte.
+       wrong argument of a gigabyte does not make an error message of a gigabyte.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any, Final, cast
 from sdkit.errors import InvalidArgument
 
 SHOWN_MAX: Final = 60
-# Types of most results, which nobody awaits: a look into this set costs a tenth of the question.
+# Most results are of these types, none of which is awaited. To look here is ten times as fast.
 AT_HAND: Final = frozenset({NoneType, bool, int, float, str, bytes, tuple, list, dict, set})
 
 
@@ -74,12 +74,12 @@ def check_one_of(name: str, value: object, words: Collection[str]) -> None:
 
 
 def check_function(name: str, function: object, *, asynchronous: bool | None = None) -> None:
-    """Refuse what cannot be called, or is of the other kind.
+    """Refuse what is no function, or a function of the other kind.
 
     Args:
-        asynchronous: True if calling it has to give something to be awaited, False if it
-            must not (nor may it be a generator, which runs nothing when it is called); None if
-            both will do.
+        asynchronous: True if a call must return something to be awaited, False if it must
+            not; None if both will do. With True or False a generator is refused too, since
+            a call of it runs nothing yet.
 
     Raises:
         InvalidArgument: naming the argument, and what to pass instead.
@@ -112,7 +112,7 @@ def check_function(name: str, function: object, *, asynchronous: bool | None = N
 
 
 def is_async(function: object) -> bool:
-    """Whether calling ``function`` gives something to be awaited, as far as can be told.
+    """Whether a call of ``function`` returns something to be awaited, as far as can be told.
 
     It looks through partial objects, at bound methods, at objects with an async
     ``__call__`` and at `unittest.mock.AsyncMock`. A plain function that returns a
@@ -139,8 +139,8 @@ def is_generator(function: object) -> bool:
 def is_awaitable(value: object) -> bool:
     """Whether ``value`` is to be awaited: a coroutine, a future, anything with ``__await__``.
 
-    A generator is not: it is a value, to be read later. Only the type is looked at, since a
-    proxy may fail when it is asked what it is.
+    A generator is not: it is a value, to be read later. Only the type is looked at, since
+    ``isinstance`` would ask the value itself, and a proxy may fail at that.
     """
     kind = type(value)
     if kind in AT_HAND:
@@ -152,7 +152,7 @@ def is_awaitable(value: object) -> bool:
 
 
 def close_unawaited(value: object) -> None:
-    """Let a coroutine that is refused go, without its complaint of never having been awaited."""
+    """Close a coroutine that is refused, so that Python does not warn that it was never awaited."""
     if type(value) is CoroutineType:
         cast("CoroutineType[object, object, object]", value).close()
 
@@ -165,13 +165,13 @@ def innermost(function: object) -> Any:
 
 
 def shown(value: object) -> str:
-    """How an error message repeats ``value``: its repr, at most `SHOWN_MAX` characters of it."""
+    """``value`` for an error message: its repr, of text and of a repr `SHOWN_MAX` characters."""
     if isinstance(value, str | bytes | bytearray) and len(value) > SHOWN_MAX:
         return f"{value[:SHOWN_MAX]!r}... ({len(value)} long)"
     if isinstance(value, int) and value.bit_length() > 256:  # beyond 4,300 digits repr() refuses
         return f"a number of {value.bit_length()} bits"
     try:
         text = repr(value)
-    except Exception as error:  # a repr of somebody else's, in the middle of a refusal
+    except Exception as error:  # a user's repr must not replace our error
         return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."

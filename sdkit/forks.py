@@ -1,14 +1,14 @@
-"""Forks: the objects that a child process must not use as its parent left them.
+"""Forks: renew objects in a forked child, where a copy of the parent's would be wrong.
 
-``os.fork`` copies memory, and some things in it are wrong at once in the copy: a
-generator that would repeat its parent's draws, a lock that was held by a thread
-that is not there any more, a descriptor that keeps the parent's directory locked.
+``os.fork`` copies memory. Some copies are wrong at once: a random generator would
+repeat its parent's draws, a lock may be held by a thread that the child does not have,
+a descriptor would keep the parent's directory locked.
 
     renew_in_child(generator, Random.seed)       # called in each child, with the child's copy
 
-Notice that owners are held *weakly*. ``os.register_at_fork`` keeps what it is given
-for as long as the process lives; so there is one hook for all, and what has
-gone is called no more.
+Notice that owners are held *weakly*. ``os.register_at_fork`` keeps its arguments for as
+long as the process lives. So there is one hook for all owners, and an owner that was
+freed is not renewed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ def renew_in_child(owner: T, renew: Callable[[T], object]) -> None:
     """Call ``renew(owner)`` in every child that is forked while ``owner`` lives. O(1).
 
     Args:
-        owner: hashable, and weakly referenceable; it has one renewal, the last one given.
-        renew: must not hold ``owner`` itself (an unbound method does not). Only the
-            thread that forked is left when it is called, and no loop is running.
+        owner: hashable, and weakly referenceable. It has one renewal, the last one given. An
+            owner that is equal to it counts as the same one.
+        renew: must not hold ``owner`` itself (an unbound method does not). When it is
+            called, only the thread that forked exists, and no event loop runs.
     """
     _renewals[owner] = renew
 

@@ -1,17 +1,17 @@
-"""Ownership: a directory belongs to one process at a time.
+"""Ownership: a lock that lets one process at a time use a directory.
 
-Two servers on one directory each write files that replace the other's, and what
-either has acknowledged is lost in silence. So a directory is locked before
-anything in it is read, and the second server is refused by the first one's name.
+If two servers use one directory, each replaces the files of the other, and acknowledged
+changes are lost without an error. So a server locks the directory before it reads
+anything in it. A second server is refused; the error names the process of the first.
 
     data/            flock: excludes other processes
     data/lock        flock again, and the owner's number, for the message
 
 Things to notice
-    1. The *directory* is locked, and not only a file in it. A lock file can be
-       deleted under a running server and made anew by the next one, and then
-       each has a lock of its own. A directory that was deleted or renamed and made
-       anew is another one, and so are the files in it.
+    1. The *directory* is locked, and not only a file in it. Somebody may
+       delete a lock file under a running server. The next server makes a new one, and
+       then each holds a lock. If somebody deletes or renames the directory, a
+       new one of that name is another directory, with other files: no harm is done.
     2. The kernel drops the lock when the process dies, however it dies: there
        is no stale lock to clean up after ``kill -9``.
     3. The lock belongs to the open descriptor, which a forked child inherits. The
@@ -23,11 +23,11 @@ Things to notice
 Decisions
     * The lock file is locked as well. On NFS a lock on a directory excludes only
       processes of the same machine, one on a file those of all machines. So there,
-      and only there, deleting the lock file does harm.
+      and only there, it does harm to delete the lock file.
     * PostgreSQL reads ``postmaster.pid`` again every minute, and stops if it is another's;
       etcd locks its data files. Neither is needed where the directory itself is locked.
     * The number in the lock file is for people. It may be that of a process in
-      another container, so nothing is decided by it.
+      another container, so the code decides nothing by it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class DirectoryLock:
             _registry.release(locked, self.name)
 
     def abandon(self) -> None:
-        """Release it, with a warning: its owner was dropped and not closed."""
+        """Release it, and warn that its owner was dropped without being closed."""
         self.release()  # first, since a warning may be an error
         warnings.warn(
             f"{self.directory} was still owned when its owner was dropped; close that first",
@@ -124,7 +124,7 @@ class _Registry:
     """The directories that this process has locked, by device and inode."""
 
     def __init__(self) -> None:
-        # Reentrant: the collector may drop, and so release, a lock while another is made.
+        # Reentrant: the garbage collector may release a lock while this thread makes another.
         self._guard = threading.RLock()
         self._locked: dict[tuple[int, int], _Locked] = {}
 
@@ -175,7 +175,7 @@ class _Registry:
             with contextlib.suppress(FileNotFoundError):
                 named = _key(os.stat(name, dir_fd=here)), _key(os.stat(directory))
                 if named == (_key(os.fstat(file)), locked.key):
-                    with contextlib.suppress(OSError):  # a full disk: it is owned all the same
+                    with contextlib.suppress(OSError):  # full disk: locked all the same
                         os.ftruncate(file, 0)
                         os.pwrite(file, b"process %d\n" % os.getpid(), 0)
                     return file
@@ -229,7 +229,7 @@ def check_platform(directory: Path) -> None:
 
 
 def checked_path(name: str, path: str | os.PathLike[str]) -> Path:
-    """``path`` as an absolute Path, once it is known that it can be one.
+    """Return ``path`` as an absolute Path, or refuse what cannot be one.
 
     Raises:
         InvalidArgument: it is no text, is empty, or holds what no path can.
@@ -243,7 +243,7 @@ def checked_path(name: str, path: str | os.PathLike[str]) -> Path:
         )
     if not text or not is_encodable(text):
         raise InvalidArgument(f"{name} is {shown(text)}, which is no path", name=name)
-    return Path(text).absolute()  # a later `chdir` moves nobody
+    return Path(text).absolute()  # so that a later `chdir` changes nothing
 
 
 def is_encodable(text: str) -> bool:
@@ -269,8 +269,8 @@ def make_directory(path: Path) -> None:
         directory.mkdir(exist_ok=True)
         _sync_names(directory.parent)  # a new directory is a name in its parent
     if not missing:
-        # Who made it may have been killed before that. A parent that may not be
-        # read was not written by this user either.
+        # Its maker may have been killed before the sync. If this user may not read the
+        # parent, another user made the directory.
         with contextlib.suppress(PermissionError):
             _sync_names(path.parent)
 
@@ -312,7 +312,7 @@ def _holder(directory: int) -> str:
                         newest = written_ns
                 finally:
                     os.close(file)
-    if said == f"process {os.getpid()}":  # it is not this one, which would have known
+    if said == f"process {os.getpid()}":  # the registry knows our own
         return f"another process, that is {said} in a container of its own"
     return said
 

@@ -1,8 +1,9 @@
-"""Walks: which functions of the package a request goes through, in order, traced at run time.
+"""Walks: record which functions of the package a request calls, in order.
 
-A walk is what a reader has to follow. Its figures are printed by ``python -m tests.walk``:
+A reader who follows a request has to read these functions. The figures of a walk are printed by
+``python -m tests.walk``:
 
-    calls     functions of ours that were entered (a task that goes on counts again)
+    calls     functions of sdkit that were entered (a coroutine counts again each time it goes on)
     files     in how many files they are
     returns   how often the walk came back to a file that it had left
 
@@ -54,7 +55,7 @@ class Walk:
 
 
 async def walk(action: Callable[[], Awaitable[object]]) -> Walk:
-    """The walk of one ``action``. It is done once before, so that nothing is first of its kind."""
+    """Record the walk of one ``action``. A first run, not recorded, does what happens only once."""
     await action()
     found = Walk()
 
@@ -72,7 +73,7 @@ async def walk(action: Callable[[], Awaitable[object]]) -> Walk:
 
 
 async def walks() -> dict[str, Walk]:
-    """A remote call, and over TCP the first put of a transaction and its commit."""
+    """Record a remote call, and over TCP the first put of a transaction and its commit."""
     found: dict[str, Walk] = {}
     handlers = {"echo": lambda _connection, value: value}
     async with Server(handlers) as server, await connect(*server.address) as connection:

@@ -1,8 +1,8 @@
-"""Checks: the clocks, sources of chance and switches that a layer is given.
+"""Checks: refuse a wrong clock, random generator or switch when a layer is made.
 
-``clock=time.monotonic`` counts seconds where nanoseconds are meant, and a breaker with it would
-be open for a thousand million times as long; ``random=random`` is the module. Found where they
-are given, they cost one error; found in the middle of a call, they hide the callee's own.
+``clock=time.monotonic`` counts seconds instead of nanoseconds: a breaker would stay open a
+thousand million times as long. ``random=random`` is the module. If such a mistake is found only
+in the middle of a call, its error hides the callee's own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sdkit.errors import InvalidArgument
 
 
 def check_clock(clock: Callable[[], int] | None) -> None:
-    """Refuse what gives no whole number of nanoseconds, after a try. None is the host's clock.
+    """Refuse a clock that gives no whole number of nanoseconds; it is read once. None: the host's.
 
     Raises:
         InvalidArgument: it does not; or it raised an error, which is then the cause.

@@ -1,23 +1,24 @@
-"""Results: a bad one is a failure for every layer, and in the end a result again.
+"""Results: turn a bad result into an error for the layers, and back into a result outside.
 
-A callee that answers "503, come back later" has answered, so no error is raised, and a
-breaker, a retry and a fallback that look at errors see a call that went well. The caller
-says once which results are failures, with ``failure_if``, of a breaker or of a pipeline:
+A callee may answer "503, come back later". No error is raised, so for a breaker, a retry
+and a fallback the call succeeded. The caller says once, with ``failure_if`` of a breaker or
+of a pipeline, which results are failures:
 
     Pipeline(fallback=..., retry=..., breaker=..., failure_if=lambda answer: answer.status == 503)
 
 The idea
-    Inside, the bad result travels as an error (`BadResult`), raised next to the call by
-    `Judging`. So each layer does with it what it does with errors: a breaker counts it, a
-    retry repeats the call, a fallback answers in its place and keeps it out of the last
-    good answers. Whatever is left of it outside, `Unwrapping` turns back into the result.
+    `Judging`, next to the call, raises a bad result as an error (`BadResult`). So each
+    layer treats it as an error: a breaker counts it, a retry repeats the call, a fallback
+    answers in its place and does not store it as the last good answer. If the error comes
+    through all layers, `Unwrapping` turns it back into the result.
 
         unwrapping ( fallback ( retry ( breaker ( judging ( the call )))))
             503   <──────────── BadResult(503) ────────────── 503
 
 Decision: a bad result is a failure for all of them, whatever ``failure_on``, ``retry_on`` and
-``on`` say. Those are about errors, of which there is none. A retry therefore repeats it even if
-the call is not ``idempotent``: name only such results as say that nothing was done.
+``on`` say. Those are about errors, and here the callee raised none. So a retry repeats the call
+even if it is not ``idempotent``: accept in ``failure_if`` only results which say that nothing was
+done.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ class BadResult(Exception):
 
 
 class Unjudged(Exception):
-    """What ``failure_if`` has raised: no failure of the callee, nor anything else for a layer."""
+    """An error that ``failure_if`` itself raised. No layer counts it or answers for it."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
 
 
-NOT_OF_THE_CALLEE: Final = (WrongKind, Unjudged)  # mistakes of whoever calls
+NOT_OF_THE_CALLEE: Final = (WrongKind, Unjudged)  # mistakes of the caller
 
 
 class Judging(Layer):
@@ -126,7 +127,7 @@ def judged(
     guard: Callable[[Callable[P, Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]],
     function: Callable[P, Awaitable[T]],
 ) -> Callable[P, Coroutine[Any, Any, T]]:
-    """``guard`` around ``function``, which sees bad results as errors, if there is a judge."""
+    """Put ``guard`` around ``function``; with a judge, ``guard`` sees bad results as errors."""
     if is_bad is None:
         return guard(function)
     return Unwrapping().around(guard(Judging(is_bad).around(function)))
@@ -137,7 +138,7 @@ def judged_sync(
     guard: Callable[[Callable[P, T]], Callable[P, T]],
     function: Callable[P, T],
 ) -> Callable[P, T]:
-    """The same for a plain function."""
+    """As `judged`, for a plain function."""
     if is_bad is None:
         return guard(function)
     return Unwrapping().around_sync(guard(Judging(is_bad).around_sync(function)))

@@ -1,8 +1,8 @@
-"""The smallest circuit breaker: count failures in a row, and then stop asking for a while.
+"""The smallest circuit breaker: after some failures in a row, refuse calls for a while.
 
 A callee that is down costs each of its callers the time-out. After some failures in a
-row the breaker *opens*: calls are refused at once, without asking. After ``open_s`` it
-is *half-open*: a call may try again, and a success closes it.
+row the breaker *opens*: it refuses calls at once and does not ask the callee. After
+``open_s`` it is *half-open*: a call may try again. A success closes the breaker.
 
     $ python -m sdkit.breaker.smallest
     0 s  failed
@@ -16,23 +16,23 @@ is *half-open*: a call may try again, and a success closes it.
     the callee was asked 5 times of 7
 
 What it gets wrong, and where that is answered
-    1. Half-open lets everybody in: a hundred callers ask at once, of a callee that has
-       just got up. `circuit` lets in a fixed number, and closes after a fixed number of
+    1. Half-open lets everybody in: a hundred callers ask at once, and the callee has
+       only just recovered. `circuit` lets in a fixed number, and closes after a fixed number of
        successes.
-    2. An answer that comes late counts for the state that the breaker is in by then, and
-       not for the one in which the call began. `circuit` numbers its generations.
+    2. A late answer counts in the state of that moment. It belongs to the state in which
+       its call began. `circuit` numbers its generations, and ignores what is from an old one.
     3. Only failures in a row count; a callee that fails every second time goes on for
        ever. `policies` has rates over a window.
     4. A slow answer is a success. `config` has ``slow_call_s``.
-    5. Every exception counts, a caller's mistake too, and no result does, an answer 503
-       neither. `judging` lets the caller decide.
+    5. Every exception counts, even a caller's own mistake. No result counts, not even an
+       answer 503. `judging` lets the caller decide.
     6. All breakers that opened together try again together. `backoff` has growing,
        random pauses. (No property sees it: the specification has one breaker.)
     7. Threads that call at once can miscount. `breaker` has a lock. (No property sees it
        either: it runs on one thread.)
 
-The specification of the room is run against this file and fails at these numbers, and at
-no other (``tests/breaker/test_smallest.py``).
+The specification of the room is run against this file. It fails at numbers 1 to 5 only
+(``tests/breaker/test_smallest.py``).
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ class CircuitOpen(Exception):
 
 
 class SmallestBreaker:
-    """Goes around calls of one callee."""
+    """A circuit breaker for the calls of one callee."""
 
     def __init__(
         self, failures: int, open_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.failures, self.open_s, self.clock = failures, open_s, clock
         self.in_a_row = 0
-        self.open_until = 0.0  # once there were so many failures
+        self.open_until = 0.0  # counts only once there were ``failures`` in a row
 
     async def call(self, function: Callable[[], Awaitable[T]]) -> T:
-        """What ``function`` returns or raises; or `CircuitOpen`, without asking it."""
+        """Call ``function``; raise `CircuitOpen` instead while the breaker is open."""
         if self.in_a_row >= self.failures and self.clock() < self.open_until:
             raise CircuitOpen
         try:

@@ -1,34 +1,34 @@
-"""Steps: one at a time, and what they have to tell is told after them.
+"""Steps: change a core under a lock, and deliver its events after the lock is free.
 
-The cores of this room are not safe for threads, so a shell takes each step of one under
-a lock. Two things go wrong with locks, and both are kept out here.
+The cores of this room are not safe for threads. So a shell makes each step of a core under
+a lock. Two things can go wrong with a lock, and this file prevents both.
 
-*A function of somebody else under the lock.* A listener that looks at another breaker
-needs that one's lock. Two breakers, two such listeners, two threads, and each waits for the
-other for ever. So a step only notes what it has to tell (`Steps.say`), and the notes are
-delivered when the lock is free again (as clocks and judges are asked before it is taken):
+*A user's function is called under the lock.* A listener that looks at another breaker may
+need that breaker's lock. With two breakers, two such listeners and two threads, each thread
+waits for the other for ever. So a step only notes its events (`Steps.say`). They are
+delivered when the lock is free again. (Clocks and judges are asked before it is taken.)
 
     thread 1    lock  change  refuse  unlock   tell change   tell refuse   tell change
     thread 2                                   lock  change  unlock
 
-Two threads could overtake each other on the way from the lock to the listener. So at most
-one delivers, in the order in which it happened, and takes along what others note meanwhile:
-thread 2 goes on, and thread 1 tells for it, in the context (host, span) that it came from.
+Between the lock and the listener one thread could overtake another. So at most one thread
+delivers, in the order in which the events happened. It also delivers what others note
+meanwhile: thread 2 goes on, and thread 1 tells its event, in the context (host, span) of
+thread 2.
 
-*A fork.* The child gets the lock as it was in that instant: taken, if another thread was in a
-step, and that thread is not in the child. So a fork waits for the lock, and both sides
-have it free, with the step done (`os.register_at_fork`).
+*A fork.* The child gets a copy of the lock. If another thread held it, it stays taken for
+ever, since the child does not have that thread. So a fork waits for the lock, and then it is
+free in parent and child, with no step half done (`os.register_at_fork`).
 
 Decisions
-    * One lock for the whole room and not one for each object: a step takes a microsecond,
-      and nothing has to keep a list of all objects for the day of a fork.
-    * It is reentrant: a signal handler or a finalizer may come between, in the same thread.
-    * A listener that hangs holds up one thread. Of what is noted meanwhile the last
-      `NOTES_MAX` are kept.
-    * A thread tells at most `TOLD_MAX` notes in a row, and leaves the rest to the next step, so
-      that no call is held up for ever by the traffic of others. As many that its own
-      listeners have caused are taken for a circle: a listener that answers each event
-      by another one. That is an error, as endless recursion would be.
+    * One lock serves the whole room. A step takes a microsecond, so this costs little; with
+      a lock for each object, a fork would need a list of all objects.
+    * It is reentrant: a signal handler or a finalizer may make a step within a step.
+    * A listener that hangs stops one thread. The last `NOTES_MAX` notes of the core wait.
+    * A thread delivers at most `TOLD_MAX` notes in a row, and leaves the rest to the next
+      step. So the traffic of others does not hold a call for ever.
+    * If its own listeners cause `TOLD_MAX` notes meanwhile, one of them answers each event
+      with another. That is an error, as endless recursion is.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Lock:
 
     def __init__(self) -> None:
         self.lock: Final = RLock()
-        self.depth = 0  # so many steps of one thread lie in each other
-        self.forks = 0  # so many forks ago this process was another one
+        self.depth = 0  # how many steps of one thread are nested
+        self.forks = 0  # how many forks lie between this process and the first
         if hasattr(os, "register_at_fork"):  # where there is no fork there is no hook
             os.register_at_fork(
                 before=self.lock.acquire,
@@ -85,7 +85,7 @@ LOCK: Final = Lock()
 
 
 class Note(NamedTuple):
-    """An event that has yet to be told."""
+    """An event that is not delivered yet."""
 
     context: Context
     name: str
@@ -103,9 +103,9 @@ class Steps:
     def __init__(self) -> None:
         self._notes: Final[deque[Note]] = deque(maxlen=NOTES_MAX)
         self._forks = LOCK.forks  # of the process that the notes belong to
-        self._teller_forks = -1  # of the process in which a thread delivers; -1: in none
+        self._teller_forks = -1  # of the process in which a thread delivers; -1: no thread does
         self._teller = 0  # that thread
-        self._echoes = 0  # so many notes it has made itself meanwhile: its listeners have
+        self._echoes = 0  # how many notes its own listeners have caused
 
     def say(self, name: str, /, **fields: object) -> None:
         """Note an event, within a step. As `sdkit.trace.event`."""

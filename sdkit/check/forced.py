@@ -1,20 +1,20 @@
-"""Forced: what every order of the writes has in common, where the order is not known.
+"""Forced: dependencies that every possible order of the writes has.
 
-A gap leaves several orders of versions open. Often none of them lets the transactions
-run one after the other, though no single observation says so. Two rules find that
-(Papadimitriou, "The Serializability of Concurrent Database Updates", JACM 1979, calls
-the open choices a polygraph). A transaction read what T1 wrote, and T2 wrote the key
-too: then T2 is before T1, or after the reader.
+Where a history does not tell the order of a key's versions, several orders are possible.
+Often all of them are wrong: in none can the transactions run one after the other. Two
+rules find that. (Papadimitriou, "The Serializability of Concurrent Database Updates",
+JACM 1979, calls the open choices a polygraph.) Suppose a transaction, the reader, read
+what T1 wrote, and T2 wrote the same key. Then T2 is before T1, or after the reader:
 
     T1 is before T2, whatever the order     so the reader is before T2
     T2 is before the reader                 so T2 is before T1
 
-Each rule adds edges, and an edge may let the next one be added. A circle at the end is
-a proof that there is no order. None is no proof that there is one: to know that for
-certain, all choices would have to be tried, which takes for ever (it is NP-complete).
+Each rule adds edges, and a new edge may lead to the next. A circle at the end proves that
+there is no order. No circle proves nothing: one would have to try all choices, which
+takes too long (the problem is NP-complete).
 
-What follows holds for transactions that run one after the other, and for nothing less:
-a circle found here speaks against serializable alone.
+The rules hold for transactions that run one after the other. So a circle found here
+contradicts serializable, and no weaker level.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from typing import Final
 from sdkit.check.cycles import ALL, Edge, Graph, Why, components, path
 from sdkit.check.orders import UNBORN, Versions
 
-TRANSACTIONS_MAX: Final = 4_000  # a bit for each two of them, and some seconds
+TRANSACTIONS_MAX: Final = 4_000  # takes 2 MB (a bit for each pair) and some seconds
 KINDS: Final = ALL | {Why.FORCED}
 
 
 def forced_circle(graph: Graph, versions: Mapping[object, Versions]) -> list[Edge] | None:
-    """A circle that every order of the writes has; None if none is found.
+    """Find a circle that every order of the writes has. Returns None if it finds none.
 
     Args:
         graph: of all dependencies, without a circle. Edges are added to it, of their own kind.
@@ -62,7 +62,7 @@ def forced_circle(graph: Graph, versions: Mapping[object, Versions]) -> list[Edg
 def _follow(
     versions: Mapping[object, Versions], after: list[int], before: list[int]
 ) -> Iterator[Edge]:
-    """What the two rules say of each read, beyond what is known."""
+    """Yield the edges that the two rules add for each read."""
     for key, of_key in versions.items():
         writers = sum(1 << writer for writer in of_key.values)
         values = of_key.values

@@ -1,21 +1,19 @@
-"""Reason: why a history has no order, told with as few calls as it takes.
+"""Reason: a few calls of a history that contradict each other.
 
-A history of a thousand calls that has no order is a fact and no explanation. Mostly
-three or four of them already contradict each other. They are found by leaving calls
-out for as long as what is left still has no order; but not any call may go. Without
-the write of 5, a read of 5 is a contradiction that nobody has seen. Two ways of
-leaving out prove something about the whole:
+"These thousand calls have no order" explains nothing. Mostly three or four of them
+already contradict each other. To find them, leave calls out while the rest still has no
+order. But not every call may go: without the write of 5, a read of 5 is a contradiction
+that the history does not contain. Two kinds of calls may go:
 
-    the end         What happened until some instant is a history too; calls that were
-                    open then have an unknown outcome. If it has no order, the whole
-                    has none.
-    what nobody     A call that changes nothing, or all calls of a value together: the
-    misses          writes that made it and the reads that saw it. Or an acquire and its
-                    release, or the enqueue and the dequeue of a value (`Model.groups`). If
-                    the whole has an order, it is an order still when they are struck.
+    the end         The history until some instant is a history too; calls that were open
+                    then have an unknown outcome. If it has no order, the whole has none.
+    a group         A call that changes nothing. Or all calls of one value: the writes that
+                    made it and the reads that saw it. Or an acquire and its release, or
+                    the enqueue and the dequeue of a value (`Model.groups`). If the whole
+                    has an order, the rest has the same order without them.
 
-So each step is sound, and what is left at the end is a true reason. It is small, not
-always the smallest there is: that would be another search without end.
+So if the rest has no order, the whole has none: the result is a true reason. It is small,
+but not always the smallest. To find the smallest would take too long.
 """
 
 from __future__ import annotations
@@ -47,11 +45,11 @@ class Counterexample:
     Args:
         part: the key, or the like, that they are about, as text.
         operations: the calls, in the order of their beginnings.
-        order: as many of them as could be put in an order, and what the state was after each.
+        order: the longest order that was found, of some of them, and the state after each.
         initial: the state before the first.
-        stuck: those that could come next, none of which fits; the one that must is the first.
-        reasons: why not, one for each.
-        around: other calls of the same part at the same time, which do not matter.
+        stuck: the calls that could come next. None fits. The one that ended first comes first.
+        reasons: why each of ``stuck`` does not fit.
+        around: other calls of the same part at the same time. They are not part of the reason.
     """
 
     part: str
@@ -64,7 +62,7 @@ class Counterexample:
 
 
 def counterexample(model: Model, part: str, operations: Sequence[Operation]) -> Counterexample:
-    """The smallest reason that is found why ``operations`` has no order; it must have none."""
+    """Find a small reason why ``operations`` has no order; it must have none."""
     shrinking = _Shrinking(model, len(operations))
     small = shrinking.shrink(list(operations))
     search = Search(model, small, hinted=False)
@@ -122,7 +120,7 @@ def _around(operations: Sequence[Operation], small: Sequence[Operation]) -> list
 
 
 class _Shrinking:
-    """Leaves calls out while there is still no order."""
+    """A search for fewer calls that still have no order."""
 
     def __init__(self, model: Model, calls: int) -> None:
         self._model = model
@@ -138,7 +136,7 @@ class _Shrinking:
             operations = smaller
 
     def _fails(self, operations: Sequence[Operation]) -> bool:
-        """Is it certain that there is no order?"""
+        """Whether it is certain that there is no order."""
         search = Search(self._model, operations)
         found = search.run(min(self.try_steps, self._steps_left))
         self._steps_left -= search.steps
@@ -175,7 +173,7 @@ class _Shrinking:
 
 
 def _until(operations: Sequence[Operation], instant: int) -> list[Operation]:
-    """What had happened; whatever was open then may yet happen or not."""
+    """The history until ``instant``; calls that were open then have an unknown outcome."""
     return [
         each
         if each.end is None or each.end <= instant
@@ -186,7 +184,7 @@ def _until(operations: Sequence[Operation], instant: int) -> list[Operation]:
 
 
 def _groups(model: Model, operations: Sequence[Operation]) -> list[list[int]]:
-    """Calls that may be struck out of any order without harm to the rest."""
+    """Calls that may be left out together, by their numbers: the rest keeps its order."""
     single = [[number] for number, each in enumerate(operations) if not model.changes(each)]
     single += map(list, model.groups(operations))
     lives: dict[Hashable, list[int]] = {}
@@ -204,7 +202,7 @@ def _groups(model: Model, operations: Sequence[Operation]) -> list[list[int]]:
 
 
 def _joined(pairs: Sequence[tuple[Hashable, Hashable]]) -> dict[Hashable, Hashable]:
-    """Values of which one was made out of the other belong together: each one's representative."""
+    """Group values of which one was made out of the other. Returns the name of each one's group."""
     found: dict[Hashable, Hashable] = {}
     for asked, made in pairs:
         if asked is not NOTHING and made is not NOTHING:

@@ -1,10 +1,10 @@
-"""The smallest checker: try every order of the calls, and see whether one explains the answers.
+"""The smallest checker: look for an order of the calls that explains every answer.
 
-Clients of a register call at the same time, and write down what they were told. A correct
-register does each call at one instant between its beginning and its end, one after
-another. Nobody has seen the instants. But if *any* order of the calls fits the times and
-the answers, the history could have happened; if none does, the register was wrong. That
-is linearizability (Herlihy and Wing, 1990).
+Clients call a register at the same time. Each writes down its calls and their answers: the
+*history*. A correct register carries out the calls one after another, each at one instant
+between its beginning and its end. The history does not show these instants. So the checker
+tries every order. If *one* fits the times and the answers, the register may be correct. If
+none fits, it is wrong. This is linearizability (Herlihy and Wing, 1990).
 
     $ python -m sdkit.check.smallest
     a writes 1 from 0 to 4, and b reads 1 from 1 to 2: possible, as a b
@@ -18,17 +18,17 @@ is linearizability (Herlihy and Wing, 1990).
 
 What it gets wrong, and where that is answered
     1. It knows registers only. `models` has maps, queues, locks, logs, counters and sets.
-    2. Each call more multiplies the steps. `search` remembers where it has been. (No
+    2. Each further call multiplies the steps. `search` remembers where it has been. (No
        property sees it: it is only slow.)
-    3. All keys are one history. `linearizability` judges each key alone: the same verdict,
-       and sooner. (No property either.)
-    4. It does not say why no order fits. `reason` finds the fewest calls that cannot have
-       happened together. (The specification asks for verdicts.)
+    3. All keys are one history. `linearizability` judges each key alone, which gives the
+       same verdict sooner. (No property either.)
+    4. It does not say why no order fits. `reason` finds a few calls that contradict each
+       other. (The specification asks for verdicts.)
     5. Transactions are more than calls: `isolation` finds their anomalies. (They have a
        specification of their own.)
 
-The specification of checkers is run against this file and fails at the first number, and
-at no other (``tests/check/test_smallest.py``).
+The specification of checkers is run against this file. It fails at number 1 only
+(``tests/check/test_smallest.py``).
 """
 
 from __future__ import annotations
@@ -39,27 +39,28 @@ from math import inf
 
 @dataclass
 class Call:
-    """One call of one client: what it asked for, and what it was told."""
+    """One call of one client: its request, its answer and its times."""
 
     client: str
     op: str  # "write", "read" or "cas" (compare and set: its argument is old and new)
     argument: object
     result: object
     start: float
-    end: float = inf  # inf: it was never told, and perhaps it never happened
+    end: float = inf  # inf: no answer came, and the call may not have happened
 
 
 class SmallestChecker:
-    """Looks for an order of calls of one register that explains every answer."""
+    """A checker of one register: finds an order of its calls that explains every answer."""
 
     def __init__(self) -> None:
         self.steps = 0
 
     def explain(self, calls: list[Call], value: object = None) -> list[Call] | None:
-        """Such an order, if the register holds ``value`` before them; None if there is none.
+        """Find such an order. Returns None if there is none.
 
         Args:
-            calls: in the order of their beginnings. What is lost need not happen.
+            calls: in the order of their beginnings. A call without an answer may be left out.
+            value: what the register holds before them.
         """
         self.steps += 1
         if all(call.end == inf for call in calls):
@@ -84,7 +85,7 @@ def must_wait(call: Call, begun_before: list[Call], others: list[Call]) -> bool:
 
 
 def do(call: Call, value: object) -> tuple[object, object]:
-    """A register that holds ``value``: what it holds after ``call``, and its answer."""
+    """Apply ``call`` to a register that holds ``value``: its new value, and the answer."""
     if call.op == "read":
         return value, value
     if call.op == "write":

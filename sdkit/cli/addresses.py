@@ -1,7 +1,7 @@
-"""Addresses: how a server is named on the command line, the same for every command.
+"""Addresses: the forms of a server's address on the command line, for every command.
 
 127.0.0.1:7000            what ``sdkit serve`` prints
-store://127.0.0.1:7000    the same, with the room that is expected there
+store://127.0.0.1:7000    the same, as a URL; nothing checks that a store listens there
 7000 or :7000             a port of this machine
 [::1]:7000                IPv6
 """

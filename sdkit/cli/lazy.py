@@ -1,8 +1,8 @@
-"""Lazy: a command made of commands, each of which is loaded when somebody asks for it.
+"""Lazy: a group of commands that imports a command only when it is typed.
 
-``sdkit journal`` needs no simulator, and whoever mistypes a word needs nothing at
-all; together all commands take half a second to import. So the words and what
-they are for stand in a table, and a module is imported when its word is typed:
+To import all commands takes half a second. But ``sdkit journal`` needs no simulator, and
+a mistyped word needs no command at all. So a table holds the names and a line about each.
+The module of a command is imported when its name is typed:
 
     sdkit --help        the table
     sdkit sim bank      sdkit.cli.sim, and nothing of the others
@@ -32,7 +32,7 @@ class LazyGroup(TyperGroup):
         return list(self.summaries)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command itself; a name that is none ends in a `typer.BadParameter`."""
+        """Load the command. An unknown name ends with an error that suggests a near one."""
         if cmd_name.startswith("-"):
             return None  # an option, which click refuses by name
         if cmd_name not in self.summaries:
@@ -46,13 +46,13 @@ class LazyGroup(TyperGroup):
         return typer.main.get_command(loaded)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The part of the help that names the commands; none of them is loaded for it."""
+        """Write the list of commands into the help; this loads none of them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self.summaries.items()))
 
 
 def show_help(context: typer.Context) -> None:
-    """What a group does that is given no command: show its help on standard error, status 2."""
+    """Show the help on standard error and end with status 2, if no command was given."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(2)

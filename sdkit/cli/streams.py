@@ -1,17 +1,18 @@
-"""Streams: standard input, output and error, as every command may rely on them.
+"""Streams: make standard input, output and error safe for every command.
 
-A program is started with whatever its parent leaves it, and there are five ways
-in which printing a line can go wrong that have nothing to do with the line:
+A program gets its streams from its parent, in any state. So printing can go wrong in five
+ways, whatever is printed:
 
-    closed (``>&-``)       the next file that is opened gets number 1, and a table is
-                           printed into the log: closed ones become /dev/null, as git does
-    a small character set  ``▇`` has no place in ASCII: a plot's bars become figures, and what
-                           has no likeness is written as ``\\u2502``
-    nobody reads           after ``| head -1`` the pipe is broken: the command ends with
-                           141, as one does that SIGPIPE ends; that is no verdict
-    the disk is full       an error like another one; `sdkit.cli.main` says it in a line
-    ``kill`` ends it       a progress bar hides the cursor of the terminal: it is shown again
-                           before the process ends, as it would have ended without us
+    closed (``>&-``)       The next file that is opened would get number 1, and a table would
+                           be printed into it. So /dev/null takes the place of a closed
+                           stream, as in git.
+    a small character set  ``▇`` is not in ASCII. A plot's bars become digits, other
+                           characters are written as ``\\u2502``.
+    nobody reads           After ``| head -1`` the pipe is broken. The command ends with 141,
+                           as if SIGPIPE had ended it. 1 would be a verdict.
+    the disk is full       An ordinary error; `sdkit.cli.main` shows it in a line.
+    ``kill`` ends it       A progress bar hides the terminal's cursor. It is shown again, and
+                           then the signal ends the process.
 """
 
 from __future__ import annotations
@@ -29,15 +30,14 @@ LIKENESSES: Final = {"·": ".", "…": "~"} | dict(zip("▁▂▃▄▅▆▇█
 
 
 class ReaderGone(SystemExit):
-    """Nobody reads what is written; from now on it goes nowhere."""
+    """The reader of a stream has gone; from now on its output is thrown away."""
 
 
 class Output(io.TextIOWrapper):
     """A stream of text that ends the command when nobody reads it any more.
 
-    `SystemExit` does what an exception of another kind would not: it gets through task
-    groups and the ``except`` clauses of libraries unchanged, and each ``finally`` on its
-    way ends what was begun.
+    It raises a `SystemExit`, since that goes through task groups and the ``except Exception``
+    of libraries unchanged, and runs each ``finally`` on its way.
     """
 
     _goes_nowhere = False
@@ -104,7 +104,7 @@ def _output(stream: Any, number: int) -> Output:
 
 
 def _likeness(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What is written for characters that the stream's encoding does not have."""
+    """Replace a character that the stream's encoding does not have."""
     assert isinstance(error, UnicodeEncodeError)
     likeness = LIKENESSES.get(error.object[error.start])
     return (likeness, error.start + 1) if likeness else codecs.backslashreplace_errors(error)

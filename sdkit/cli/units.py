@@ -3,8 +3,8 @@
     250ms, 1.5s, 2min, 1h      seconds, as a float
     512, 10kB, 64MiB           whole bytes
 
-Capitals in units do not matter. This is the one place where ``250ms`` becomes
-0.25: inside, seconds are floats and sizes are whole bytes.
+Units may be written in capitals or not. Only this file converts ``250ms`` to 0.25: all
+other code takes seconds as floats and sizes as whole bytes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes from ``64MiB``, ``10kB`` or a bare number of bytes.
+    """Bytes from ``64MiB``, ``10kB`` or a bare number of bytes; exact up to 2**53.
 
     Raises:
         InvalidArgument: it is none of these, or no whole number of bytes.
@@ -55,7 +55,7 @@ def parse_bytes(text: str) -> int:
 
 
 def option(parse: Callable[[str], T]) -> Callable[[str | T], T]:
-    """``parse`` for typer's ``parser=``: a refusal is shown beside the name of the option."""
+    """Adapt ``parse`` to typer's ``parser=``: an error then names the option."""
 
     def parser(text: str | T) -> T:
         if not isinstance(text, str):
@@ -69,7 +69,7 @@ def option(parse: Callable[[str], T]) -> Callable[[str | T], T]:
 
 
 def size_in_words(size: int) -> str:
-    """A size as a person would write it."""
+    """Write a size in the largest unit that divides it, as in 64MiB."""
     for unit in ("GiB", "MiB", "KiB"):
         if size and size % _BYTES[unit.lower()] == 0:
             return f"{size // _BYTES[unit.lower()]}{unit}"

@@ -1,8 +1,8 @@
-"""The smallest consistent hashing: each node at one point of a circle, and nothing else.
+"""The smallest consistent hashing: a circle with one point for each node.
 
-Every client has to send the same key to the same node, without asking anybody. So the
-owner of a key is calculated: keys and nodes are hashed onto one circle, and a key belongs
-to the first node at or after its point. A node that joins takes the keys just before its
+All clients must send a key to the same node, without asking each other. So each client
+calculates the owner. Keys and nodes are hashed to points of one circle. A key belongs to
+the first node at or after its point. A node that joins takes the keys just before its
 point; no other key moves.
 
     $ python -m sdkit.hashing.smallest
@@ -13,19 +13,19 @@ point; no other key moves.
     b leaves: of its 230 keys, 230 move to the next node of the circle, other keys 0
 
 What it gets wrong, and where that is answered
-    1. The spread is uneven: with one point each, one node holds half of all keys. Many
-       points for each node even it out: `ring`.
+    1. The spread is uneven: with one point each, one node may hold half of all keys.
+       Many points for each node even it out: `ring`.
     2. All nodes are taken to be equally strong. A node of weight 2 has twice the points:
        `ring` again.
     3. A change does not say how much it moves, although it can be calculated: `circle`.
-    4. Mistakes pass: a node that is there already, a node without a name, a key that is
-       no text. `placement` refuses them before anything changes.
-    5. A share of the keys is not a share of the requests: all who ask for one famous key
-       ask one node. `bounded` caps what a node holds. (The properties of a placement do
-       not see it; those of `sdkit.spec.hashing.bounded` do.)
+    4. Mistakes are not noticed: a node that is there already, a node with an empty name.
+       `placement` refuses them before anything changes.
+    5. An equal share of the keys is no equal share of the requests: all requests for one
+       famous key go to one node. `bounded` limits what a node holds. (The specification of
+       placements does not see this; `sdkit.spec.hashing.bounded` does.)
 
-The specification of the room is run against this file and fails at these numbers, and at
-no other (``tests/hashing/test_smallest.py``).
+The specification of the room is run against this file. It fails at numbers 1 to 4 only
+(``tests/hashing/test_smallest.py``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bisect import bisect_left
 
 
 class SmallestRing:
-    """Says which node owns a key."""
+    """A ring of nodes, which says the owner of each key."""
 
     def __init__(self, nodes: list[str]) -> None:
         self.nodes: list[str] = []
@@ -58,13 +58,13 @@ class SmallestRing:
         return self.owners(key, 1)[0]
 
     def owners(self, key: str, count: int) -> list[str]:
-        """The owner of ``key``, and the nodes that would own it without the one before."""
+        """The owner of ``key``, then the owner if that one left, and so on: ``count`` nodes."""
         first = bisect_left(self.points, (place(key), ""))
         return [node for _, node in (self.points[first:] + self.points[:first])[:count]]
 
 
 def place(text: str) -> int:
-    """A point of the circle: the same in every process, which ``hash()`` is not."""
+    """A point of the circle. It is the same in every process; that of ``hash()`` is not."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 

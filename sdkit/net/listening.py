@@ -1,17 +1,17 @@
-"""Listening: take connections as they come, for as long as there are descriptors for them.
+"""Listening: accept connections, and pause while the process has no free descriptor.
 
-The event loop can listen by itself (``create_server``). When a process has no
-descriptor left, it stops looking at the socket and sets a timer of a second to
-look again. That timer belongs to nobody: a server that is closed within the
-second leaves it behind, and it goes off over a socket that is gone. So the
-kit's servers listen with their own few lines, which own what they start:
+The event loop can listen by itself (``create_server``). When the process has no
+descriptor left, the loop stops watching the socket, and sets a timer of a second to
+watch it again. Nothing owns that timer. If the server is closed within the second, the
+timer still fires, for a socket that is closed. So the kit's servers accept connections
+themselves, and own what they start:
 
     the socket is readable ──> accept, up to `BACKLOG` ──> a task makes each a connection
-    no descriptor is left  ──> look away, and again after `PAUSE_S`
+    no descriptor is left  ──> stop watching the socket for `PAUSE_S`
     `Listener.close`       ──> no timer, no task and no socket is left
 
-A task is needed for each connection because TLS shakes hands first; one that
-does not come to its end is cancelled when the server is left.
+Each connection needs a task, because TLS shakes hands first. A handshake that is not
+done when the server ends is cancelled.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from sdkit.errors import InvalidState
 from sdkit.net.descriptors import BACKLOG
 from sdkit.trace import event
 
-PAUSE_S: Final = 1.0  # until it is worth looking whether there is a descriptor again
-# Of the process, of the system, of the kernel's memory.
+PAUSE_S: Final = 1.0  # then a descriptor may be free again
+# No descriptor left in the process or the system; no memory left in the kernel (two codes).
 _EXHAUSTED: Final = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 
 
@@ -38,7 +38,7 @@ class Listener:
 
     Args:
         sockets: bound already.
-        protocol: makes what an accepted connection is given to.
+        protocol: makes the protocol of an accepted connection.
         ssl: makes it TLS.
         handshake_timeout_s: for TLS.
     """
@@ -82,7 +82,7 @@ class Listener:
 
     @property
     def is_listening(self) -> bool:
-        """Whether it has not been stopped."""
+        """Whether it still accepts connections: it has not been stopped."""
         return self._sockets[0].fileno() >= 0
 
     @property
@@ -132,7 +132,7 @@ class Listener:
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
-                # It stays readable: looking at it all the time would cost a whole core.
+                # The socket stays readable, so watching it would keep a core busy.
                 self._loop.remove_reader(listening)
                 self._pauses[listening] = self._loop.call_later(PAUSE_S, self._look, listening)
                 event("server.exhausted", reason=error.strerror, pause_s=PAUSE_S)
@@ -150,7 +150,7 @@ class Listener:
                 ssl=self._ssl,
                 ssl_handshake_timeout=self._handshake_timeout_s,
             )
-        except (OSError, EOFError):  # of these are TLS's own: a stranger that cannot shake hands
+        except (OSError, EOFError):  # errors of TLS are of these types: the peer cannot shake hands
             accepted.close()
 
 
@@ -191,10 +191,11 @@ def _bound(addresses: list[tuple[int, tuple[object, ...]]]) -> list[socket.socke
 def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # What the last server on this port has said may be on its way for minutes yet.
+        # Packets of the last server may keep the port taken for minutes.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)  # its IPv4 is another
+            # IPv4 has a socket of its own.
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
         made.setblocking(False)
         made.bind(address)
         made.listen(BACKLOG)

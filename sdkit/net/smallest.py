@@ -1,8 +1,8 @@
-"""The smallest remote call: a line of JSON with a number goes there, a line with it comes back.
+"""The smallest remote call: a numbered line of JSON goes out, and its answer comes back.
 
-A call in another process looks like a call: a name, arguments, a result. Between the two
-lies one TCP connection. Each request carries a number and each answer repeats it, so that
-many calls are under way at once, and a slow one holds up no other.
+A remote call looks like a local one: it has a name, arguments and a result. It travels
+over a TCP connection. Each request has a number, and its answer repeats the number. So
+many calls can share a connection, and a slow call does not delay the others.
 
     client                                            server
       {"id": 1, "method": "square", "args": [7]}  ──>
@@ -36,8 +36,8 @@ What it gets wrong, and where that is answered
     9. Answers for a client that does not read pile up: `outbox`. (Nor this:
        ``tests/net/test_pressure.py``.)
 
-The specification of calls is run against this file and fails at these numbers, and at no
-other (``tests/net/test_smallest.py``).
+The specification of calls is run against this file. It fails at numbers 1 to 7 only
+(``tests/net/test_smallest.py``).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class SmallestClient:
         self.reading = asyncio.ensure_future(self.read(reader))
 
     async def call(self, method: str, *args: Any) -> Any:
-        """What the handler returns; `RemoteError` if it raises."""
+        """Return what the handler returns; raise `RemoteError` if it raises."""
         if self.reading.done():
             raise ConnectionError("the connection was lost")
         self.last_id += 1

@@ -1,9 +1,9 @@
-"""The smallest simulator: an event loop that never waits, and moves its clock instead.
+"""The smallest simulator: an event loop that moves its clock instead of waiting.
 
-An asyncio loop asks its *selector* to wait until something happens to a socket, at most
-until the next timer is due. The selector here does not wait: it adds that time to the
-clock and returns. A test that sleeps for a year takes no time at all, and takes the same
-steps whenever it runs.
+An asyncio loop asks its *selector* to wait until a socket is ready, at most until the
+next timer is due. This selector does not wait. It adds that time to its clock and returns.
+So a test that sleeps for a year ends at once, and it takes the same steps in each run
+(but see 5).
 
     $ python -m sdkit.sim.smallest
            0 s  client: asks, with 2 s of patience
@@ -19,17 +19,17 @@ What it gets wrong, and where that is answered
        with latency, bandwidth and faults.
     2. What leaves the simulation is not noticed: ``time.sleep`` sleeps, a thread runs, a
        file is opened. `escapes` refuses them by name.
-    3. Modules that read a clock read the real one, which stands still while a year of
-       ours goes by: `escapes` too.
-    4. Tasks that run on and on while time stands still spin for ever: `selector` stops
-       them and says who they are.
+    3. Modules that read a clock read the real one, which stands still while a simulated
+       year goes by: `escapes` too.
+    4. Tasks that never wait let no time pass, and run for ever: `selector` stops them and
+       names them.
     5. Sets of tasks are in the order of their memory addresses, so that two runs may
        differ: `loop`. (No property sees it: they differ now and then only.)
     6. There is one machine, and it cannot die. `world` has many, which are killed, stand
        still and lose power, and `platter` a disk that forgets. (No property of a loop
        sees it; `sdkit.spec.disk` is about the disk.)
 
-`sdkit.spec.loop` is run against this file and fails at these numbers, and at no other
+`sdkit.spec.loop` is run against this file. It fails at numbers 1 to 4 only
 (``tests/sim/test_smallest.py``).
 """
 
@@ -49,7 +49,7 @@ class Deadlock(RuntimeError):
 
 
 class JumpingSelector(selectors.SelectSelector):
-    """Does not wait for sockets: moves its clock to the next timer."""
+    """A selector that does not wait for sockets, but moves its clock to the next timer."""
 
     now = 0.0
 
@@ -83,7 +83,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def say(text: str) -> None:
-    """Print ``text`` with the time that it is in the simulation."""
+    """Print ``text`` with the virtual time."""
     print(f"{asyncio.get_running_loop().time():8.0f} s  {text}")
 
 

@@ -1,14 +1,13 @@
-"""Specification: whoever looks at a damaged journal and whoever opens it say the same.
+"""Specification: a check calls a journal whole if and only if it can be opened.
 
     TestMine = journal_damage()                        # `inspect` and `Journal`
     TestMine = journal_damage(is_whole=my_check)       # another way to look
 
-A check that calls a directory whole which the next start refuses is worse than
-none: it is asked before the start, to know. So real journals are damaged in
-every way (bytes flipped and blanked, files cut, deleted, copied, renamed, strange
-ones put beside them), and the check has to be content if and only if opening
-then starts, reports neither a cut nor a damaged file, and every follower of
-what is kept reads it. The oracle is the opening itself.
+People check a journal before a start. If the check calls it whole and the start then
+refuses it, the check does harm. So this specification damages real journals in every way:
+it flips and blanks bytes, it cuts, deletes, copies and renames files, and adds strange
+ones. The check must say "whole" if and only if the journal opens, reports no cut and no
+damaged file, and lets a follower read all that is kept. The oracle is the opening itself.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ NAMES: Final = (
     f"{10**18 - 1}.wal.tmp",
     f"{10**30}.wal",
     "0000000000002.wal",  # thirteen digits
-    "٠٠٠٠٠٠٠٠٠٠٠٢.wal",  # digits, and none of ours
+    "٠٠٠٠٠٠٠٠٠٠٠٢.wal",  # digits, but not ASCII
     "snapshot",
     "snapshot.tmp",
     "reserve",
@@ -70,8 +69,8 @@ def journal_damage(
     """Build the test case.
 
     Args:
-        is_whole: looks at a disk, and says whether all is well; `inspect` unless given.
-        put: makes a disk that holds these files; a simulated one unless given.
+        is_whole: the check: whether the journal on a disk is whole. Default: `inspect`.
+        put: makes a disk that holds these files. Default: a simulated disk.
         journal_type: what opens it.
         loop: the loop that ``put``'s disk needs.
     """
@@ -133,7 +132,7 @@ async def trouble_of_followers(subject: Journal) -> str | None:
 
 
 def damaged(image: Image, done: list[Damage]) -> Image:
-    """``image`` after all this was done to it."""
+    """Apply the damages ``done`` to a copy of ``image``."""
     files = dict(image)
     for kind, which, where, what in done:
         name = sorted(files)[which % len(files)] if files else "nothing"
@@ -150,7 +149,7 @@ def damaged(image: Image, done: list[Damage]) -> Image:
 
 
 def harmed(content: bytes, kind: str, where: int, what: int) -> bytes:
-    """``content`` with one thing wrong."""
+    """Damage a copy of ``content`` in one place."""
     harmed = bytearray(content)
     end = len(content.rstrip(b"\0"))  # what is preallocated is not worth harming
     at = where % (end + 1)

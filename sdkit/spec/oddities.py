@@ -1,9 +1,9 @@
-"""Oddities: anything at all that a function may be given, return or raise.
+"""Oddities: strategies for odd values and errors, of every kind.
 
-Users' functions return values that cannot travel and raise errors that cannot
-be printed. A specification draws from here where its subject has to survive
-that: `ANYTHING` is a value, `ERRORS` make an error, and `DEEDS` are functions
-that return the one or raise the other.
+Users' functions return values that cannot be sent, and raise errors that cannot be
+printed. A specification draws from here if its subject has to survive that. `ANYTHING`
+draws a value, `ERRORS` a function that makes an error, and `DEEDS` a function that
+returns a value or raises an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class _Unprintable(Exception):
 
 
 class _OfTheProgram(BaseException):
-    """As test frameworks and servers define one."""
+    """A `BaseException`, as test frameworks and servers define one."""
 
 
 _SIMPLE = (
@@ -68,5 +68,4 @@ def raising(make: Callable[[], BaseException]) -> Callable[[], object]:
     return fail
 
 
-# What a handler does: return anything, or raise anything.
 DEEDS = ANYTHING.map(lambda value: lambda: value) | ERRORS.map(raising)

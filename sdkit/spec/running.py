@@ -1,20 +1,19 @@
-"""Running: what all specifications have in common.
+"""Running: run a specification in virtual time, with simulated clocks for its subject.
 
-A subject is code that was written for the real world. It reads ``time.monotonic``, and
-that has to be the clock by which the specification lets time pass, however the subject
-has come by it:
+A subject is code that was written for the real world. It reads ``time.monotonic``. While
+a specification runs, that has to be the virtual clock, however the subject got it:
 
     import time; time.monotonic()              answered by the simulation, as it is
     from time import monotonic                 replaced in the subject's module meanwhile
     def __init__(self, clock=time.monotonic)   replaced in the defaults of its functions
 
-`run` does all three, for all modules that are neither Python's nor installed. It cannot
-see into a closure, a ``functools.partial`` or an object that was made before; and
-``datetime.now`` is written in C. Random numbers are drawn from a seed, likewise.
+`run` does all three, for all modules that are neither Python's nor installed. It does not
+see into a closure, a ``functools.partial`` or an object that was made before. It cannot
+replace ``datetime.now``, which is written in C. Random numbers come from a seed.
 
-Two things are the same for every specification. A promise that a subject does not make is
-declined by the name of its test (`finished`). And a failure tells what the subject was
-asked before, and what it did (`tell`).
+Two things more are shared. A subject need not make every promise: name the tests that do
+not apply, and they are skipped (`finished`). And a failure lists what the subject was asked
+last, and what it did (`tell`).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ T = TypeVar("T")
 
 TOLD_MAX: Final = 20  # lines of what happened last
 
-_without: Final[dict[str, int]] = {}  # modules in which nothing was found, and how many names
+_clockless: Final[dict[str, int]] = {}  # modules that hold no clock, and how many names they had
 _told: Final[ContextVar[deque[str] | None]] = ContextVar("sdkit_spec_told", default=None)
 
 
@@ -63,7 +62,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def tell(what: str) -> None:
-    """Say what has happened, for the note on a failure; called in `run`."""
+    """Record what has happened, for the note on a failure. For use within `run`."""
     told = _told.get()
     if told is not None:
         told.append(f"{asyncio.get_running_loop().time():10.3f} s  {what}")
@@ -74,7 +73,7 @@ def finished(
     without: Collection[str] = (),
     **factories: Callable[..., object],
 ) -> type[unittest.TestCase]:
-    """The test case, without the promises that the subject does not make: they are skipped.
+    """Return the test case; tests of promises that the subject does not make are skipped.
 
     Args:
         without: names of its tests; ``test_`` may be left out.
@@ -106,7 +105,7 @@ def finished(
 
 @contextmanager
 def _names_replaced() -> Iterator[None]:
-    """Put the simulated functions where modules of the subject's kind hold the real ones."""
+    """Replace real clocks by simulated ones in modules of the user's, and undo it."""
     undo: list[Callable[[], None]] = []
     try:
         for module in list(sys.modules.values()):
@@ -114,10 +113,10 @@ def _names_replaced() -> Iterator[None]:
             if not isinstance(file, str) or is_sdkit(file) or not is_ours(file):
                 continue
             names, before = len(vars(module)), len(undo)
-            if _without.get(module.__name__) != names:
+            if _clockless.get(module.__name__) != names:
                 _replace_in(module, module.__name__, undo)
             if len(undo) == before:
-                _without[module.__name__] = names
+                _clockless[module.__name__] = names
         yield
     finally:
         for step in reversed(undo):
@@ -125,7 +124,7 @@ def _names_replaced() -> Iterator[None]:
 
 
 def _replace_in(owner: Any, module: str, undo: list[Callable[[], None]]) -> None:
-    """In the names of a module or class, and in the defaults of its functions."""
+    """Replace them in the names of a module or class, and in the defaults of its functions."""
     for name, value in list(vars(owner).items()):
         function = getattr(value, "__func__", value)  # of a static or class method
         simulated = interception.simulated(function)
@@ -151,7 +150,7 @@ def _replace_defaults(function: FunctionType, undo: list[Callable[[], None]]) ->
 
 
 class _Undo:
-    """Gives an attribute its value back."""
+    """Sets an attribute back to its old value."""
 
     def __init__(self, owner: Any, name: str, value: object) -> None:
         self._owner, self._name, self._value = owner, name, value

@@ -1,15 +1,14 @@
-"""Refusals: a store behind a socket refuses what an embedded one refuses, and nothing else.
+"""Specification: an embedded and a served store refuse the same calls, with the same codes.
 
-Whoever moves a program from one to the other changes one line. So every public
-method is called on both with the same arguments, of any type at all, and must
-come to the same: both succeed, with the same answer, or both raise an error with the
-same code. And each error is one of the kit's, with a code: a raw ``TypeError``
-says that an argument went further than it should.
+A program moves from one to the other by a change of one line. So this specification
+calls every public method on both stores, with the same arguments, of any type. Both
+must give the same answer, or raise errors with the same code. Each error must be one of
+the kit's, with a code: a raw ``TypeError`` means that an argument was not checked.
 
     alike     same answer, or same code
     by name   every refusal has a code
 
-The two stores are given; either may be the one that is wrong.
+It does not know which of the two stores is wrong.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ Outcome: TypeAlias = tuple[str, object]
 
 
 async def outcome(call: Callable[[], Awaitable[object]]) -> Outcome:
-    """What a call comes to: its answer, or the code of its error."""
+    """Await a call. Returns its answer, or the code of its error."""
     try:
         return "answered", await call()
     except SdkitError as error:
@@ -91,7 +90,7 @@ async def outcome(call: Callable[[], Awaitable[object]]) -> Outcome:
 def statements(
     situation: str, method: str, *arguments: object, **named: object
 ) -> Callable[[Store], Awaitable[list[Outcome]]]:
-    """Call one method of a transaction in a situation, and look whether it goes on."""
+    """Call one method of a transaction in a situation; look whether the transaction goes on."""
 
     async def call(transaction: Transaction) -> object:
         made = getattr(transaction, method)(*arguments, **named)

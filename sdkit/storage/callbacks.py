@@ -1,12 +1,11 @@
-"""Callbacks: functions of somebody else's that the log calls, and what becomes of their errors.
+"""Callbacks: call a user's function, and report its error without ending the log.
 
-A callback that raises must not end the log for everybody else: its caller is
-the task that writes and syncs, those who wait for a record have nothing to do
-with it, and a disk that works must not be called broken. So the error goes
-where asyncio sends what nobody waits for, to the event loop's exception handler,
-which logs it unless the program has set one that does more; and the log goes on.
+The task that writes and syncs calls the callbacks. If one raises, the log must not end:
+the waiters of other records have no part in it, and the disk works. So the error goes to
+the event loop's exception handler, as the errors of tasks do that nothing waits for. The
+handler logs it, unless the program has set another. The log goes on.
 
-Only ``SystemExit`` and ``KeyboardInterrupt`` go further: they are meant for the program.
+Only ``SystemExit`` and ``KeyboardInterrupt`` are raised again: they are meant for the program.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from sdkit.errors import InvalidArgument
 
 
 def call_back(function: Callable[..., object], /, *args: object, **named: object) -> None:
-    """Call ``function``, and tell the event loop what it raises."""
+    """Call ``function``; give its error to the event loop's exception handler."""
     try:
         returned = function(*args, **named)
         if returned is not None and inspect.isawaitable(returned):
             if inspect.iscoroutine(returned):
-                returned.close()  # it never runs, and does not complain of it
+                returned.close()  # so that Python does not warn that it was never awaited
             raise InvalidArgument(
                 f"{function!r} returned something to be awaited; a journal calls plain functions"
             )
@@ -38,5 +37,5 @@ def call_back(function: Callable[..., object], /, *args: object, **named: object
 
 
 def event(name: str, /, **fields: object) -> None:
-    """`sdkit.trace.event`, for the task that writes: a listener is a callback, too."""
+    """As `sdkit.trace.event`, for the task that writes: a listener is a callback too."""
     call_back(trace.event, name, **fields)

@@ -1,8 +1,8 @@
-"""The smallest write-ahead log: append, sync, then answer; read it again after a crash.
+"""The smallest write-ahead log: write each change to a file, and sync it, before the answer.
 
-A program's memory is gone when it dies. So each change is written to the end of a file,
-and synced, before anybody is told that it has happened. After a restart the file is read
-from its beginning, and each change is made once more.
+A program loses its memory when it dies. So it writes each change to the end of a file and
+syncs the file. Only then it tells its caller that the change has happened. After a restart
+it reads the file from the beginning and makes each change again.
 
     one record:  | length, 4 bytes | content |
 
@@ -20,19 +20,20 @@ What it gets wrong, and where that is answered
     2. A replica cannot read along while it is written. `follower`.
     3. Damage is not noticed: `wal` has a checksum in each record. (No property of
        `sdkit.spec.journal` sees it; those of `sdkit.spec.journal_crashes` flip bits.)
-    4. A bad length in the middle looks like a torn end, and all that follows is cut off,
-       although it was acknowledged. `recovery` tells the two apart. (Nor this.)
-    5. If the disk is full, half a record stays, and the next one is written behind it,
-       where it is not found again. `group_commit` takes it back first. (Nor this.)
-    6. Each append waits for a sync of its own. `group_commit` lets one sync serve all who
+    4. A bad length in the middle looks like a torn end, so the acknowledged records behind
+       it are cut off. `recovery` tells the two apart. (The same.)
+    5. If the disk fills up, only half a record may be written, and `append` does not notice.
+       The next record is written behind the half, and cannot be found again.
+       `group_commit` removes the half first. (The same.)
+    6. Each append waits for a sync of its own. In `group_commit` one sync serves all that
        wait. (No property: it is only slow.)
     7. While it syncs, the program does nothing else. `worker` is a thread for that. (No
        property either.)
     8. The name of a new file can be lost with the power, and the log with it. `local_disk`
-       syncs the directory, too. (No property: it would take a power cut.)
+       syncs the directory too. (No property: it would take a power cut.)
 
-The specification of the room is run against this file and fails at the first two numbers,
-and at no other (``tests/storage/test_smallest.py``, which shows 3 to 5 as well).
+The specification of the room is run against this file. It fails at numbers 1 and 2 only
+(``tests/storage/test_smallest.py``, which shows 3 to 5 as well).
 """
 
 from __future__ import annotations
@@ -68,14 +69,14 @@ class SmallestLog:
         self.file.truncate(at)
 
     def append(self, record: bytes) -> int:
-        """Write ``record`` behind the others; its number, from 1. It is durable on return."""
+        """Write ``record`` at the end, durably. Returns its number, counted from 1."""
         self.file.write(LENGTH.pack(len(record)) + record)
         os.fsync(self.file.fileno())
         self.records.append(record)
         return len(self.records)
 
     def close(self) -> None:
-        """Close the file. Nothing waits to be written."""
+        """Close the file. Every record is written already."""
         self.file.close()
 
 

@@ -1,9 +1,8 @@
-"""Surveying: read a journal's directory, and decide, without changing a byte.
+"""Surveying: read a journal's directory and decide whether it can be opened; change nothing.
 
-Who opens a journal and who only looks at one must come to the same verdict, or a
-check before a start would be worth nothing. So there is one way to read and to
-decide, `survey`; opening goes on from it (`sdkit.storage.opening`), looking ends
-with it (`sdkit.storage.inspect`).
+A check before a start is worth nothing if the start then decides differently. So one
+function, `survey`, reads and decides for both. Opening goes on with its result
+(`sdkit.storage.opening`); a check shows it (`sdkit.storage.inspect`).
 
     names, headers, the whole snapshot  ->  Directory
     every segment that the state needs  ->  recovery  ->  Decision, or a refusal
@@ -44,7 +43,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class Directory:
-    """What a journal's directory holds, before anything is believed."""
+    """What a journal's directory holds, before its records are checked."""
 
     names: list[str]
     headers: dict[int, SegmentHeader | CorruptData]
@@ -85,7 +84,7 @@ class Directory:
 
 @dataclass(slots=True)
 class Survey:
-    """What a directory holds and what opening it would do, found out without changing a byte.
+    """What a directory holds, and what opening it would do.
 
     Args:
         directory: None if not even that could be read.
@@ -108,7 +107,7 @@ async def survey(
     cut_unexplained: bool = False,
     progress: Progress | None = None,
 ) -> Survey:
-    """Read everything and decide: the way of whoever opens, and of whoever only looks.
+    """Read everything and decide, for opening and for a check alike.
 
     Args:
         room: None for the one that the directory itself names.
@@ -126,7 +125,7 @@ async def survey(
 
 
 async def read_directory(disk: Disk) -> Directory:
-    """Names, headers, and the whole snapshot, checked.
+    """Read the names and headers, and check the whole snapshot.
 
     Raises:
         CorruptData, UnsupportedFormat: the snapshot is damaged, or a file is of a newer format.
@@ -149,7 +148,7 @@ async def read_directory(disk: Disk) -> Directory:
 
 
 async def check_snapshot(disk: Disk) -> tuple[SnapshotHeader, int]:
-    """Read every byte of the snapshot; its header and size."""
+    """Check every byte of the snapshot. Returns its header and size."""
     reader, size = SnapshotReader(), 0
     async with contextlib.aclosing(read_pieces(disk, SNAPSHOT_NAME)) as pieces:
         async for piece in pieces:
@@ -175,7 +174,7 @@ async def read_log(
     recovery_type: type[Recovery],
     progress: Progress | None,
 ) -> Recovery:
-    """Feed a recovery with every segment that it asks for."""
+    """Feed a recovery with every segment that the state needs."""
     snapshot = directory.snapshot
     if snapshot is not None and snapshot.room != room:
         raise ForeignFile(
@@ -204,20 +203,20 @@ async def read_log(
 
 
 def is_unfinished(name: str) -> bool:
-    """A file that a crash left before it got its name."""
+    """Whether ``name`` is of a file that a crash left before it got its final name."""
     return name == SNAPSHOT_TEMPORARY_NAME or (
         name.endswith(TEMPORARY) and segment_number(name) is not None
     )
 
 
 async def read_segment(disk: Disk, header: SegmentHeader) -> bytes:
-    """All bytes of a segment."""
+    """Read all bytes of a segment."""
     async with _reading(disk, header.name) as file:
         return await file.read_at(0, file.size)
 
 
 async def read_pieces(disk: Disk, name: str) -> AsyncGenerator[bytes, None]:
-    """A file from its beginning, in pieces."""
+    """Read a file from its beginning, in pieces."""
     async with _reading(disk, name) as file:
         offset = 0
         while piece := await file.read_at(offset, READ_BYTES):
@@ -226,7 +225,7 @@ async def read_pieces(disk: Disk, name: str) -> AsyncGenerator[bytes, None]:
 
 
 async def read_snapshot(disk: Disk) -> AsyncGenerator[bytes, None]:
-    """The chunks of the snapshot, each checked."""
+    """Read the chunks of the snapshot, and check each."""
     reader = SnapshotReader()
     async with contextlib.aclosing(read_pieces(disk, SNAPSHOT_NAME)) as pieces:
         async for piece in pieces:
@@ -237,7 +236,7 @@ async def read_snapshot(disk: Disk) -> AsyncGenerator[bytes, None]:
 
 @contextlib.asynccontextmanager
 async def _reading(disk: Disk, name: str) -> AsyncIterator[File]:
-    """The file, open; an error of the disk says which file could not be read."""
+    """Open a file to read; an error of the disk names the file."""
     try:
         file = await disk.open(name)
         try:

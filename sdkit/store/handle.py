@@ -1,13 +1,13 @@
-"""Handle: a transaction as its user holds it, and no more than that.
+"""Handle: the user's reference to a transaction, with the public calls alone.
 
-`sdkit.store.statements` does the work on an object that the store keeps as long
-as it is open. The user holds this one instead, for two reasons:
+`sdkit.store.statements` does the work, on an object that the store keeps while the
+transaction is open. The user gets a handle to it instead, for two reasons:
 
-    * It shows what `interface.Transaction` promises. The machinery (write sets,
-      locks, states) is out of reach, so nobody goes past the locks by mistake.
-    * If the user drops it, nobody can ever end the transaction. Then this object
-      goes too, and tells the store, which warns (`ResourceWarning`) and ends it,
-      instead of holding its locks until the idle time-out.
+    * The handle has only what `interface.Transaction` promises. Write sets, locks
+      and states are private, so a user does not go past the locks by mistake.
+    * If the user drops the handle, nothing else can end the transaction. So the handle
+      tells the store when it is freed. It warns (`ResourceWarning`), and the store ends
+      the transaction at once. Its locks do not stay until the idle time-out.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class EngineTransaction:
 
     @property
     def isolation(self) -> Isolation:
-        """Its level."""
+        """Its level of isolation."""
         return self._open.isolation
 
     @property
     def read_only(self) -> bool:
-        """Was it begun so?"""
+        """Whether it was begun read-only."""
         return self._open.read_only
 
     async def get(self, key: bytes) -> bytes | None:
@@ -142,7 +142,7 @@ class EngineSavepoint:
     """The block of `Transaction.savepoint`."""
 
     def __init__(self, handle: EngineTransaction, transaction: OpenTransaction) -> None:
-        self._handle = handle  # which must not go before its block ends
+        self._handle = handle  # so that it is not freed within the block
         self._transaction = transaction
         self._depth = 0  # before it is entered
 
@@ -161,7 +161,7 @@ class EngineSavepoint:
     ) -> None:
         transaction = self._transaction
         if transaction.state is not State.ACTIVE:
-            return  # it has ended within the block; whoever ended it was told
+            return  # it has ended within the block, and its caller knows how
         if kind is None:
             transaction.database.keep_savepoint(transaction, self._depth)
         else:

@@ -1,12 +1,12 @@
-"""Home: the event loop that a store belongs to, and an error for who comes from elsewhere.
+"""Home: the event loop that a store belongs to; calls from elsewhere are refused.
 
-Everything in a store happens on one event loop, so nothing in it needs a lock.
-The price: whoever awaits it on another loop, in another thread, waits for
-something that happens elsewhere, and is never woken. That is a hang without a
-word, so it is refused in words: at each beginning, each wait and each end, and
-not at each statement, since most of those wait for nothing.
+A store does everything on one event loop, so it needs no lock of Python's. The price:
+a task of another loop or thread that waits for the store is never woken. It would
+hang without an error. So such a call is refused by name: at each beginning, each wait
+and each end of a transaction. Other statements are not checked: most of them do not
+wait, and they are many.
 
-A forked child counts as elsewhere too: it has a copy of the memory, and no loop.
+A forked child is elsewhere too: it has a copy of the memory, but no running loop.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Home:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def settle(self) -> None:
-        """Belong to the running loop from now on; fine if it does already.
+        """Belong to the running loop from now on. No change if it does already.
 
         Raises:
             InvalidState: it belongs to another one.
@@ -53,7 +53,7 @@ class Home:
 
     @property
     def is_settled(self) -> bool:
-        """Does it belong to a loop yet?"""
+        """Whether it belongs to a loop yet."""
         return self._loop is not None
 
     def check(self) -> None:
@@ -62,7 +62,7 @@ class Home:
         Raises:
             InvalidState: it comes from another loop, thread or process; nothing was done.
         """
-        here = _get_running_loop()  # asks once, and raises nothing: this is on the way of a begin
+        here = _get_running_loop()  # raises nothing, so it is quick: each begin comes here
         if here is not self._loop:
             where = "no event loop" if here is None else "another event loop"
             raise InvalidState(
@@ -72,7 +72,7 @@ class Home:
             )
 
     def call_soon(self, function: Callable[[*Given], object], *given: *Given) -> None:
-        """Call at home, from wherever this is; not at all if the loop is closed."""
+        """Call ``function`` on the home loop, from any thread; not if that loop is closed."""
         with suppress(RuntimeError):
             if _get_running_loop() is self._loop:
                 self.loop.call_soon(function, *given)
@@ -80,7 +80,7 @@ class Home:
                 self.loop.call_soon_threadsafe(function, *given)
 
     def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start a task at home, for which nobody waits."""
+        """Start a task on the home loop. Nothing waits for it."""
         self.call_soon(lambda: self.loop.create_task(_quietly(function())))
 
 

@@ -1,24 +1,26 @@
-"""Remote: a transaction at the other end of a socket.
+"""Remote: a transaction on a server, used over a connection.
 
-What cannot be hidden is that a network lies between, and this is the file about it:
+A network can lose an answer, and an embedded store cannot. So this file says what a
+lost answer means:
 
-What an answer that never came means
-    before commit   The server aborts the transactions of a client that goes
-                    away, and nobody has said "commit". So we know how it ended:
-                    nothing of it happened (`TransactionLost`, an `Aborted`), and
-                    `StoreClient.run` begins it anew, on a new connection.
-    at commit       Nobody can know. The error is indeterminate, and it is not
-                    repeated here: whoever repeats it must look first whether it
-                    has happened (`sdkit.scenarios.bank_workload` shows how).
+    before commit   The client has not sent "commit", and the server aborts the
+                    transactions of a client that goes away. So nothing of it has
+                    happened (`TransactionLost`, an `Aborted`), and `StoreClient.run`
+                    begins it again, on a new connection.
+    at commit       The client cannot know whether it has happened. The error is
+                    indeterminate, and the commit is not repeated here. A caller that
+                    repeats it must look first whether it has happened
+                    (`sdkit.scenarios.bank_workload` shows how).
 
 Three more things to notice
-    * Beginning costs no round trip. The number of a transaction is ours, so
+    * To begin costs no round trip. The client chooses the transaction's number, so
       "begin" leaves in the same packet as the first statement.
-    * A statement that is given up half-way (a cancelled task, a deadline) may or
-      may not have been carried out. A transaction of which one does not know what
-      is in it must not go on: it is rolled back, and says so.
-    * One that its user drops while it is open is rolled back, with a warning: as
-      an embedded one is (`sdkit.store.handle`).
+    * A statement that is given up half-way (a cancelled task, a deadline) may
+      have been carried out. Then it is not known what the transaction has written,
+      so it is rolled back, and says so. A cancelled `get` or `scan` writes nothing,
+      and its transaction goes on.
+    * A transaction that its user drops while it is open is rolled back, with a
+      warning, as an embedded one is (`sdkit.store.handle`).
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ class ClientTransaction:
         self._connection: Connection | None = None  # from the first statement on
         self._begun: asyncio.Future[object] | None = None
         self._busy = False
-        self._ended: str | None = None  # how, for the error of whoever goes on using it
+        self._ended: str | None = None  # how, for the error of a later use
         self._aborted: Aborted | None = None
 
     def __repr__(self) -> str:
@@ -169,7 +171,7 @@ class ClientTransaction:
             self._give_up("ended: its commit was refused")
             raise
         except BaseException:
-            # If the server has not begun it yet, it need not; if it has, this has no effect.
+            # If the server has not begun the commit, it need not; if it has, this changes nothing.
             self._give_up(UNKNOWN)
             raise
         finally:
@@ -191,7 +193,7 @@ class ClientTransaction:
             self._client.home.check()
         self._ended = ROLLED_BACK
         if self._connection is not None and self._connection.is_open:
-            # Any of these: the server has ended it, or will, since the connection has ended.
+            # Each of these: the server has ended it, or will when it sees the lost connection.
             with suppress(NotConnected, Closed, Indeterminate, InvalidState):
                 await self._connection.call(
                     "rollback", self._number, timeout_s=self._client.timeout_s
@@ -238,7 +240,7 @@ class ClientTransaction:
             )
         except SdkitError as error:
             self._note(error, method)
-            # The frames in it hold the error, and this transaction.
+            # Its frames would keep the error and this transaction alive.
             raise error.with_traceback(None) from error.__cause__
         except asyncio.CancelledError:
             if changes:
@@ -250,8 +252,8 @@ class ClientTransaction:
     async def _next_rows(self, items: Stream) -> list[tuple[bytes, bytes]] | None:
         """The next rows of a scan, None at its end.
 
-        The time-out is for each wait, and not for all of the scan: how long its user
-        takes for a row says nothing about the server.
+        The time-out is for each wait, and not for the whole scan, since the user may take
+        any time for a row.
         """
         try:
             async with asyncio.timeout(self._client.timeout_s) as limit:
@@ -287,10 +289,10 @@ class ClientTransaction:
 
         Raises:
             TransactionLost: it was not answered.
-            SdkitError: that of the beginning, which the first statement tells.
+            SdkitError: "begin" was refused; the first statement raises that error.
         """
         if self._connection is None:
-            return  # it was never begun, and may be yet
+            return  # it is not begun; a later statement may begin it
         refused = self._begun and self._begun.done() and self._begun.exception()
         if isinstance(refused, SdkitError) and not isinstance(refused, Indeterminate):
             self._ended = "not begun"
@@ -309,10 +311,10 @@ class ClientTransaction:
 
     def _end_aborted(self, error: Aborted) -> None:
         self._give_up("aborted")
-        self._aborted = fresh(error)  # its traceback holds this transaction
+        self._aborted = fresh(error)  # the traceback of ``error`` would keep this transaction alive
 
     def _give_up(self, ended: str) -> None:
-        """End it here, and let the server forget it."""
+        """End it here, and tell the server to roll it back."""
         self._ended = ended
         if self._connection is not None and self._connection.is_open:
             _roll_back(self._connection, self._number)
@@ -336,17 +338,17 @@ class ClientSavepoint:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._transaction._ended is None:  # whoever ended it within the block was told
+        if self._transaction._ended is None:  # if it has ended, its caller knows how
             method = "keep_savepoint" if kind is None else "undo_savepoint"
             await self._transaction._statement(method, self._depth)
 
 
 def _roll_back(connection: Connection, number: int) -> None:
-    with suppress(SdkitError):  # not even that can be sent: the connection is at its end
+    with suppress(SdkitError):  # it cannot be sent: the connection has ended, and so has it
         connection.notify("rollback", number)
 
 
 def _look_at(begun: asyncio.Future[object]) -> None:
-    """Its error, if it has one, is told by the first statement."""
+    """Mark its error as seen, so that asyncio does not log it: the first statement raises it."""
     if not begun.cancelled():
         begun.exception()

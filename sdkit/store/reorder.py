@@ -1,8 +1,8 @@
-"""Reorder: a circle that only the order of the queues has made is dissolved, not broken.
+"""Reorder: resolve a deadlock by changing the order of the queues, and abort nobody.
 
-A transaction waits for two sorts of others: for those who *hold* what it wants,
-and for those who have merely *asked* for it earlier. The first cannot be helped.
-The second is a matter of order, and order can be changed:
+A transaction waits for two kinds of others: those that *hold* a lock that it wants,
+and those that *asked* for it earlier and still wait. A held lock cannot be taken away.
+But the order of those that wait can be changed:
 
     T1 shares a, T2 shares b;   T3 waits to write a, T4 waits to write b
     T1 wants to read b          behind T4, who asked first
@@ -10,24 +10,25 @@ The second is a matter of order, and order can be changed:
 
     T1 --asked--> T4 --holds--> T2 --asked--> T3 --holds--> T1
 
-Nobody has to be aborted here. If T1 goes before T4, it reads, ends, and the
-others follow. (PostgreSQL calls this a *soft* deadlock.) The idea is one sentence:
+No abort is needed here. If T1 goes before T4, it reads and ends, and the others
+follow. (PostgreSQL calls this a *soft* deadlock.) The idea is one sentence:
 
-    Whoever holds others back takes the place of the first of them.
+    If a transaction holds others back, it takes the place of the first of them.
 
-T1 holds T3 back, so it asks as if it had asked when T3 did, which was before T4.
+T1 holds T3 back, so it takes the place of T3, which is before T4.
 
 Why no circle is left
-    Follow the waiting round a circle and watch the places. Along "holds" the
-    place does not rise, since the holder has taken the place of those whom it
-    holds back. Along "asked" it falls. It cannot come back to where it was, unless
-    the whole circle is "holds": a real deadlock, which has to be broken before
-    (`sdkit.store.lock_manager`).
+    Go round a circle, from each waiter to the one that it waits for, and watch the
+    places. Along "holds" the place does not rise, since the holder has taken the
+    place of the first that it holds back. Along "asked" it falls. So it cannot return to
+    its first value, unless every step is "holds". That is a real deadlock, and it is
+    broken before this step, by an abort (`sdkit.store.lock_manager`).
 
 Two things to notice
-    * It is fair. Who is passed has asked later than somebody who gains by it.
-    * It happens when such a circle closes, and not at every wait: nearly always
-      nobody need move, and the order of asking is what people expect.
+    * It is fair: a request that is passed has asked later than some request that
+      gains by it.
+    * Places change only when such a circle closes, and not at every wait. Otherwise the
+      order of asking holds, which is what people expect.
 
 PostgreSQL looks for the edges to reverse by trial (``deadlock.c``, its README
 calls it "lock reordering"); it moves fewer waiters and searches longer.
@@ -43,7 +44,7 @@ OwnerOut = TypeVar("OwnerOut", covariant=True)
 
 
 class Placed(Protocol[OwnerOut]):
-    """A request with a place among all that wait: who has a lower one goes first."""
+    """A waiting request with its place (``asked``): the lower place goes first."""
 
     asked: float
 
@@ -61,7 +62,7 @@ def take_places(
 
     Args:
         waiting: all requests that wait, at most one of each owner.
-        held_against: the owners that hold a lock which a request wants.
+        held_against: the owners whose locks a request waits for.
 
     O(n log n + the locks that are held against them).
     """

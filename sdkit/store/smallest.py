@@ -1,10 +1,10 @@
-"""The smallest transactional store: versions of keys in memory, and one writer of a key.
+"""The smallest transactional store: versions of each key in memory, one writer at a time.
 
-Two people change the same books, and a third adds them up meanwhile. Nobody may see half
-a change, and nobody may overwrite what he has not seen. So a write does not replace a
-value, it adds a *version*; a commit gives all versions of a transaction one position; and
-a transaction reads the versions of its *snapshot*, the position at which it began. Readers
-wait for nobody. Of two writers of one key the second is turned away.
+Two clients change the same accounts, and a third adds them up. It must not see half of a
+change. No client may overwrite a change that it has not seen. So a write does not replace
+a value: it adds a *version*. A commit gives all versions of its transaction one position. A
+transaction reads at its *snapshot*, the position of the last commit before it began. Readers
+never wait. Of two writers of one key, the second is refused.
 
     $ python -m sdkit.store.smallest
     a pays b 10; before the commit an auditor sees a 100, b 0
@@ -20,26 +20,26 @@ What it gets wrong, and where that is answered
        for a disk.)
     2. There is one level, a snapshot. `isolation` has four, and says which rules each
        needs.
-    3. The second writer of a key is turned away, although the first may be done in a
-       moment. `locks` lets it wait in line, and `deadlock` finds circles of those who wait.
+    3. The second writer of a key is refused, although the first may end soon. `locks` lets
+       it wait in a queue, and `deadlock` finds circles of waiting transactions.
     4. Two transactions can each read what the other writes, and both commit: write skew.
        `optimistic` finds it, `ranges` with shared locks keeps it from happening.
     5. There are no savepoints. `transaction`.
-    6. Nothing is refused: an empty key, a write in a transaction that wanted to read only,
-       a value of a gigabyte. `limits`, `admission`.
+    6. Mistakes are not refused: an empty key, a write in a read-only transaction, a value
+       of a gigabyte. `limits`, `admission`.
     7. Old versions stay for ever: `vacuum`. (No property sees it: it is only memory.)
     8. A scan looks at all keys and sorts them; `versions` keeps them sorted. (No property:
        it is only slow.)
 
-The specification of the room is run against this file and fails at these numbers, and at
-no other (``tests/store/test_smallest.py``).
+The specification of the room is run against this file. It fails at numbers 2 to 6 only
+(``tests/store/test_smallest.py``).
 """
 
 from __future__ import annotations
 
 
 class SmallestConflict(Exception):
-    """The transaction is over and left nothing behind: begin again."""
+    """The transaction is rolled back; begin another one."""
 
 
 class SmallestStore:
@@ -51,13 +51,13 @@ class SmallestStore:
         self.open: list[SmallestTransaction] = []
 
     def begin(self) -> SmallestTransaction:
-        """A transaction that reads the state of this moment."""
+        """Begin a transaction, which reads the state of this moment."""
         self.open.append(SmallestTransaction(self))
         return self.open[-1]
 
 
 class SmallestTransaction:
-    """All or nothing."""
+    """Reads and writes that take effect all at once, at commit, or not at all."""
 
     def __init__(self, store: SmallestStore) -> None:
         self.store, self.snapshot = store, store.position
@@ -101,7 +101,7 @@ class SmallestTransaction:
         self.writes[key] = value
 
     def commit(self) -> int:
-        """Let others see it, all at once; the position of the commit."""
+        """Show all its writes to others at once. Returns the position of the commit."""
         self.check_open()
         if self.writes:
             self.store.position += 1
@@ -113,12 +113,12 @@ class SmallestTransaction:
         return self.store.position
 
     def rollback(self) -> None:
-        """End it. What has not been committed is gone."""
+        """End the transaction and drop its writes."""
         if self in self.store.open:
             self.store.open.remove(self)
 
     def check_open(self) -> None:
-        """Refuse to go on after the end."""
+        """Refuse a transaction that has ended."""
         if self not in self.store.open:
             raise RuntimeError("the transaction has ended")
 

@@ -1,10 +1,10 @@
-"""Statements: each call on a transaction, written once: the answer, or the rest to await.
+"""Statements: the calls on a transaction, each of which answers at once or returns its rest.
 
-Each is one call into `sdkit.store.database`, and at most one wait: for a lock, or
-for the disk. Most statements wait for nothing. A server that made a task for
-each would spend most of its time on tasks, so a statement begins as a plain
-call, and only if somebody is in the way it returns a coroutine instead of the
-answer:
+A statement checks its arguments, takes its lock and calls `sdkit.store.database`. It
+waits at most once, for the lock or the disk; only a scan waits for each of its parts.
+Most statements do not wait. A server that made a task for each of them would spend
+most of its time on tasks. So a statement begins as a plain call. Only if it has to
+wait, it returns a coroutine, the *rest*, instead of the answer:
 
     answer = transaction.get_now(key)             a value: done
     if isinstance(answer, CoroutineType): ...     the rest: waits for the lock, and goes on
@@ -13,14 +13,14 @@ The user's handle (`sdkit.store.handle`) awaits the rest at once; the server
 gives it to a task.
 
 Three consequences
-    * A statement that fails before it waits has changed nothing, and one that
-      is cancelled while it waits leaves the queue and has changed nothing.
-    * The rest begins some time after the call that has returned it, so it looks
-      again whether the lock is free: nobody is woken for what was free before.
-    * A task that only reads, or that commits where durability is ``none``,
-      would never let anybody else run, not even the journal. So a long scan,
-      a large transaction and a row of reads or of such commits give the others
-      a turn (`PIECES_PER_TURN`, `WRITES_PER_TURN`, `WORK_PER_TURN`).
+    * A statement that is cancelled while it waits leaves the queue, and has
+      changed nothing.
+    * The rest begins some time after the call that has returned it. Meanwhile the
+      lock may have become free, and nothing would wake the rest. So it tries first.
+    * A task that only reads, or that commits with durability ``none``, never
+      waits. Nothing else would run, not even the journal. So a long scan, a large
+      transaction, and many reads or such commits in a row give the others a turn
+      (`PIECES_PER_TURN`, `WRITES_PER_TURN`, `WORK_PER_TURN`).
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ else:  # a server evaluates the types of its handlers, and before 3.13 that one 
 Rows: TypeAlias = list[tuple[bytes, bytes]]
 
 PIECES_PER_TURN: Final = 16  # of a scan: about four thousand keys
-CANCEL_TURNS: Final = 4
-WORK_PER_TURN: Final = 4096  # reads by tasks that never wait; a write is eight of them
+CANCEL_TURNS: Final = 4  # of the event loop: so long a cancelled statement may take to end
+WORK_PER_TURN: Final = 4096  # reads by tasks that never wait; a write counts as eight
 WRITES_PER_TURN: Final = 512  # of tasks that never wait: two or three milliseconds
 
 
 def rest(coroutine: Coroutine[Any, Any, T]) -> CoroutineType[Any, Any, T]:
-    """The rest of a statement: what an ``async def`` of ours returns, as the type that it has."""
+    """Return ``coroutine`` as the rest of a statement: mypy knows its narrower type then."""
     assert isinstance(coroutine, CoroutineType)
     return coroutine
 
@@ -118,7 +118,7 @@ class OpenTransaction(Transaction):
         return self.database.read_locked(self, key)
 
     def put_now(self, key: bytes, value: bytes) -> Answer[None]:
-        """Set a value (None), or return the rest of it."""
+        """Set a value. Returns None if that is done, or the rest of it."""
         self.engine.check_writable()
         database = self.database
         grown = database.admission.check_put(self, key, value)
@@ -129,11 +129,11 @@ class OpenTransaction(Transaction):
 
     async def _put_later(self, key: bytes, value: bytes) -> None:
         await self._lock(key)
-        grown = self.database.admission.check_put(self, key, value)  # others may have the room
+        grown = self.database.admission.check_put(self, key, value)  # others may use the memory
         self.database.write(self, key, value, grown)
 
     def delete_now(self, key: bytes) -> Answer[None]:
-        """Remove a key (None), or return the rest of it."""
+        """Remove a key. Returns None if that is done, or the rest of it."""
         self.engine.check_writable()
         grown = self.database.admission.check_delete(self, key)
         if not self.database.take_exclusive(self, key):
@@ -154,7 +154,7 @@ class OpenTransaction(Transaction):
         reverse: bool,
         limit: int | None,
     ) -> AsyncGenerator[Rows, None]:
-        """The rows of a scan, some at a time, perhaps none. See `interface.Transaction.scan`."""
+        """Yield the rows of a scan in pieces, maybe empty. See `interface.Transaction.scan`."""
         database = self.database
         cursor = database.open_scan(self, start, end, prefix=prefix, reverse=reverse, limit=limit)
         try:
@@ -192,7 +192,7 @@ class OpenTransaction(Transaction):
         self.database.rollback(self)
 
     async def after_cancelled(self, statement: Callable[[], Answer[T]]) -> T:
-        """Make a statement; one that is under way may have been cancelled just now.
+        """Make a statement, once a cancelled one before it has ended.
 
         A cancelled statement takes some turns of the event loop to end, and over a
         network the next one may come sooner.
@@ -205,7 +205,7 @@ class OpenTransaction(Transaction):
         return await answer if isinstance(answer, CoroutineType) else answer
 
     async def give_turn(self) -> None:
-        """Let the others run: much has been done by calls that did not wait."""
+        """Let other tasks run, after much work in calls that did not wait."""
         self.engine.work_this_turn = 0
         await asyncio.sleep(0)
 

@@ -1,11 +1,11 @@
-"""The search for runs that need a safeguard, and the table of `docs/break-it.md` made of them.
+"""Search for runs that fail without a safeguard, and write the table of `docs/break-it.md`.
 
     python -m tests.without.search [SCENARIO [SAFEGUARD ...]]
 
-searches and shrinks anew, all or those named, and writes their rows of the table. That takes
-minutes. The rows are not compared with later versions: a seed draws the same faults for ever,
-but what it meets between two steps moves with every change of the code, also with those that
-break no promise. That each safeguard is needed is tested by searching
+searches for all safeguards or for those named, shrinks what it finds, and writes their rows of
+the table. That takes minutes. No test compares the rows with a later version: a seed always
+draws the same faults, but each change of the code moves the steps between which they strike.
+Another test searches anew, to show that each safeguard is needed
 (``tests/without/test_safeguards.py``).
 """
 
@@ -41,7 +41,7 @@ _ROW = re.compile(r"^\| `([a-z_.]+)` \|.*$", re.MULTILINE)
 
 
 def first_broken(scenario: Scenario, safeguard: str) -> Outcome | None:
-    """The first run that breaks without the safeguard, and with it holds."""
+    """Find the first run that breaks without the safeguard; check that it holds with it."""
     for seed in range(RUNS_MAX):
         outcome = run_once(scenario, schedule_for(scenario, seed, without=[safeguard]))
         if outcome.broken:
@@ -52,7 +52,7 @@ def first_broken(scenario: Scenario, safeguard: str) -> Outcome | None:
 
 
 def smallest(scenario: Scenario, safeguard: str) -> Outcome | None:
-    """The smallest run that breaks; rather one that breaks a promise than one that only raises."""
+    """Find the smallest run that breaks. A broken promise is preferred to a raised error."""
     schedules = (schedule_for(scenario, seed, without=[safeguard]) for seed in range(RUNS_MAX))
     broken = list(islice((it for it in explore(scenario, schedules) if it.broken), TRIED_MAX))
     return min((shrink(scenario, outcome) for outcome in broken), key=_size, default=None)
@@ -64,7 +64,7 @@ def _size(outcome: Outcome) -> tuple[bool, int, float]:
 
 
 def row(scenario: Scenario, name: str, outcome: Outcome) -> str:
-    """A safeguard's line of the table."""
+    """Write a safeguard's row of the table."""
     schedule = outcome.schedule
     rule = SAFEGUARDS[name].rule if name in SAFEGUARDS else OF_THE_CLIENT[name]
     faults = "; ".join(str(fault) for fault in schedule.faults) or "no fault is needed"
@@ -76,7 +76,7 @@ def row(scenario: Scenario, name: str, outcome: Outcome) -> str:
 
 
 def rows_shown() -> dict[tuple[str, str], str]:
-    """The rows of the page, by scenario and safeguard."""
+    """Read the rows of the page, by scenario and safeguard."""
     found = _TABLE.search(PAGE.read_text(encoding="utf-8"))
     assert found is not None
     rows: dict[tuple[str, str], str] = {}

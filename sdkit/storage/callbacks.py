@@ -11,10 +11,10 @@ Only ``SystemExit`` and ``KeyboardInterrupt`` are raised again: they are meant f
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable
 
 from sdkit import trace
+from sdkit.arguments import close_unawaited, is_awaitable, shown
 from sdkit.errors import InvalidArgument
 
 
@@ -22,11 +22,11 @@ def call_back(function: Callable[..., object], /, *args: object, **named: object
     """Call ``function``; give its error to the event loop's exception handler."""
     try:
         returned = function(*args, **named)
-        if returned is not None and inspect.isawaitable(returned):
-            if inspect.iscoroutine(returned):
-                returned.close()  # so that Python does not warn that it was never awaited
+        if returned is not None and is_awaitable(returned):
+            close_unawaited(returned)
             raise InvalidArgument(
-                f"{function!r} returned something to be awaited; a journal calls plain functions"
+                f"{shown(function)} returned something to be awaited; a journal calls plain "
+                "functions"
             )
     except (SystemExit, KeyboardInterrupt):
         raise

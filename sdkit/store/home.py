@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import _get_running_loop
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeVarTuple
+from typing import Final, TypeVarTuple
 
-from sdkit.errors import InvalidState, SdkitError
+from sdkit.errors import InvalidState
 
 Given = TypeVarTuple("Given")
 
@@ -78,12 +78,3 @@ class Home:
                 self.loop.call_soon(function, *given)
             else:
                 self.loop.call_soon_threadsafe(function, *given)
-
-    def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start a task on the home loop. Nothing waits for it."""
-        self.call_soon(lambda: self.loop.create_task(_quietly(function())))
-
-
-async def _quietly(work: Coroutine[Any, Any, None]) -> None:
-    with suppress(SdkitError):  # there is nobody to tell
-        await work

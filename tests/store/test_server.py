@@ -22,7 +22,7 @@ from sdkit.errors import (
     NotConnected,
     Overloaded,
 )
-from sdkit.net import Connection, connect
+from sdkit.rpc import Connection, connect
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run

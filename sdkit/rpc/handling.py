@@ -1,0 +1,373 @@
+"""Handling: run the handlers that the peer asks for, and answer with what becomes of them.
+
+What a handler returns decides what it costs (see `sdkit.rpc.handlers`): a value
+is answered on the spot, a future gets a callback, a coroutine or a stream a
+task. A task costs more than all the rest of a call (``create_task`` and a
+switch: 5 of 8 us), so nothing else gets one.
+
+Four things to notice
+    1. *Handlers begin in the order in which requests arrived*, whatever their
+       kind. A task takes its first step in the loop's next turn; a plain
+       handler that arrives behind it in the same read would overtake it. So
+       while a task has not begun, a plain one, and everything behind it, waits
+       in a queue (`_behind`). A client may therefore send "begin" and the first
+       statement without waiting between them.
+    2. *Cancelling lets a task begin first.* A task that is cancelled before its
+       first step never runs, so that it could not even say that it has ended.
+    3. *No answers without room.* While the peer leaves more than
+       ``write_buffer_bytes`` unread nothing further is begun, and the results of
+       what goes on are held as they are, not packed: requests of a few bytes
+       cannot make us copy gigabytes. After as much in one turn, too, the rest
+       waits for the next: other connections want theirs.
+    4. *Whatever a handler returns or raises, its request is finished exactly
+       once*, by the ``finally`` of its task or by its callback, and no other
+       request notices. That makes the limit on calls in flight true. Only
+       ``SystemExit`` and ``KeyboardInterrupt`` go further, after the answer:
+       they are meant for the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final
+
+from sdkit.errors import Indeterminate, InternalError, InvalidArgument, SdkitError, UnknownMethod
+from sdkit.net import deadlines
+from sdkit.rpc.handlers import Detached, Method
+from sdkit.rpc.messages import Request, Withdrawn
+from sdkit.rpc.serving import Serving
+from sdkit.trace import adopt, span
+from sdkit.trace.record import active
+
+if TYPE_CHECKING:
+    from sdkit.rpc.client import Connection
+
+log: Final = logging.getLogger("sdkit.rpc")
+
+ITEMS_PER_TURN: Final = 64  # of one stream, before other tasks get their turn
+_VALUES: Final = frozenset([type(None), bool, int, float, str, bytes, list, dict, tuple])
+
+Work = asyncio.Future[Any] | Detached
+FOR_THE_PROCESS: Final = (SystemExit, KeyboardInterrupt)
+
+
+class Interrupted(Indeterminate):
+    """The handler was cancelled before it ended, though its caller still waited."""
+
+    code = "interrupted"
+
+
+class Handling:
+    """The handlers that run on behalf of one connection.
+
+    Args:
+        connection: what they are given as their first argument.
+        serving: what the session knows of the same requests.
+        methods: what there is to call.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        serving: Serving,
+        methods: Mapping[str, Method],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.work: Final[dict[int, Work]] = {}  # what has not ended, by request
+        self.begun = 0
+        self._connection, self._serving, self._methods = connection, serving, methods
+        self._loop = loop
+        self._unstarted = 0  # tasks that have not taken their first step
+        # The tasks made since the last turn, to see whether they took it.
+        self._fresh: list[tuple[Request, asyncio.Task[None], object]] = []
+        self._behind: deque[Request] = deque()  # requests that wait until those have, or for room
+        self._held: deque[tuple[Request, object]] = deque()  # answers that wait for room
+        self.is_crowded = False  # something waits for room
+
+    def on_request(self, request: Request) -> None:
+        """Begin a handler, after those that came before."""
+        kept = len(self.work) + len(self._behind) + len(self._held)
+        if kept >= self._serving.requests_max and self._is_too_many(request, kept):
+            self._serving.refuse(request.id, request.method)
+        elif self._behind or (self._unstarted and not self._begins_later(request)):
+            self._behind.append(request)
+        elif not self._connection.has_room():
+            self._behind.append(request)
+            self.is_crowded = True
+        else:
+            self._begin(request)
+
+    def on_room(self) -> None:
+        """The peer reads again, or a turn is over: go on with what had to wait for that."""
+        if self.is_crowded:
+            self._loop.call_soon(self._go_on_behind, context=self._connection.context)
+
+    def on_withdrawn(self, withdrawn: Withdrawn) -> None:
+        """Nobody waits for this one any more."""
+        work = self.work.get(withdrawn.id)
+        if isinstance(work, Detached):
+            self._serving.drop(withdrawn.id)
+            self._ended(withdrawn.id)
+        elif work is not None:
+            self._loop.call_soon(work.cancel)
+
+    def stop(self) -> None:
+        """Cancel everything that may be cancelled; `Connection.closed` says when it has ended."""
+        self._behind.clear()
+        self._held.clear()
+        for id_, work in list(self.work.items()):
+            if isinstance(work, Detached):
+                self._serving.drop(id_)
+                self._ended(id_)
+            else:
+                self._loop.call_soon(work.cancel)
+
+    # ------------------------------------------------------------- beginning
+
+    def _begins_later(self, request: Request) -> bool:
+        method = self._methods.get(request.method)
+        return method is not None and method.begins_later
+
+    def _started(self) -> None:
+        """A task takes its first step."""
+        self._unstarted -= 1
+        if self._behind and not self._unstarted:
+            self._loop.call_soon(self._go_on_behind, context=self._connection.context)
+
+    def _go_on_behind(self) -> None:
+        """Say and begin what has waited, while there is room for answers."""
+        if not (self._held or self._behind):
+            return  # they were given up: the connection has ended
+        has_room = self._connection.has_room
+        while self._held and has_room():
+            self._say(*self._held.popleft())
+        while self._behind and has_room():
+            if self._unstarted and not self._begins_later(self._behind[0]):
+                break  # a plain handler, with a new task before it
+            request = self._behind.popleft()
+            if self._serving.is_withdrawn(request.id):
+                self._serving.drop(request.id)
+            else:
+                self._begin(request)
+        self.is_crowded = bool(self._held or self._behind) and not has_room()
+        self._connection.flush_soon()
+
+    def release(self) -> None:
+        """Let go of the connection, once all has ended: the two would keep each other."""
+        del self._connection
+
+    def _is_too_many(self, request: Request, kept: int) -> bool:
+        """Above the limit, what will stay is refused; a plain handler has usually ended at once."""
+        return self._begins_later(request) or kept >= 2 * self._serving.requests_max
+
+    def _begin(self, request: Request) -> None:
+        """Call the handler, and answer if that was all."""
+        if request.deadline_ns is not None:
+            deadlines.inherit(request.deadline_ns)
+        self.begun += 1
+        try:
+            method = self._methods.get(request.method)
+            if method is None:
+                name = request.method[:80]
+                raise UnknownMethod(f"there is no method {name!r}", method=name)
+            method.check(request.arguments)
+            if active():
+                result = self._traced(method, request)
+            else:
+                result = method.function(self._connection, *request.arguments)
+            if type(result) in _VALUES and not request.streams:
+                self._serving.answer(request.id, result)
+            else:
+                self._go_on(request, result)
+        except BaseException as error:  # a plain handler may raise CancelledError itself
+            self._fail(request, error)
+            if isinstance(error, FOR_THE_PROCESS):  # in a turn of its own: others came with it
+                self._loop.call_soon(_raise, error)
+        finally:
+            if request.deadline_ns is not None:
+                deadlines.inherit(None)  # as it is in a connection's context (`rpc.connect`)
+
+    def _go_on(self, request: Request, result: object) -> None:
+        """The handler has not ended: keep what it returned until that has."""
+        if isinstance(result, AsyncIterator):
+            if not request.streams:
+                raise InvalidArgument(f"{request.method}() is a stream; ask for it with stream()")
+            self._start_task(request, self._produce(request, result), result)
+        elif request.streams:
+            if isinstance(result, CoroutineType):
+                result.close()
+            raise InvalidArgument(f"{request.method}() is no stream; ask for it with call()")
+        elif isinstance(result, CoroutineType):
+            self._start_task(request, self._serve(request, result), result)
+        elif isinstance(result, Detached):
+            future = asyncio.ensure_future(result.future, loop=self._loop)
+            self._follow(request, future, result)
+        elif asyncio.isfuture(result):
+            # It refuses one of another loop, whose callbacks would run in that one's thread.
+            self._follow(request, asyncio.ensure_future(result, loop=self._loop), result)
+        else:
+            self._serving.answer(request.id, result)  # which refuses what cannot travel
+
+    def _start_task(
+        self, request: Request, coroutine: Coroutine[Any, Any, None], result: object
+    ) -> None:
+        self._unstarted += 1
+        if active():
+            coroutine = self._traced_task(request, coroutine)
+        task = self._loop.create_task(coroutine, name=request.method)
+        self.work[request.id] = task
+        if not self._fresh:
+            self._loop.call_soon(self._look_at_fresh)
+        self._fresh.append((request, task, result))
+
+    def _look_at_fresh(self) -> None:
+        """End the requests whose tasks were cancelled before their first step.
+
+        We never do that, but a program may cancel all tasks of its loop. Such a task runs
+        nothing, not even a ``finally``.
+        """
+        fresh, self._fresh = self._fresh, []
+        for each in fresh:
+            request, task, result = each
+            if not task.done():
+                continue  # it has begun, or will
+            if self.work.get(request.id) is task:  # done, and it did not say so
+                if isinstance(result, CoroutineType):
+                    result.close()
+                self._started()
+                self._fail(request, asyncio.CancelledError())
+                self._ended(request.id)
+
+    def _traced(self, method: Method, request: Request) -> object:
+        peer = self._connection.peer
+        with adopt(request.trace), span("rpc.begin", method=request.method, peer=peer):
+            return method.function(self._connection, *request.arguments)
+
+    async def _traced_task(self, request: Request, coroutine: Coroutine[Any, Any, None]) -> None:
+        peer = self._connection.peer
+        with adopt(request.trace), span("rpc.serve", method=request.method, peer=peer):
+            await coroutine
+
+    # ------------------------------------------------------------- going on
+
+    async def _serve(self, request: Request, coroutine: CoroutineType[Any, Any, object]) -> None:
+        self._started()
+        try:
+            self._answer(request, await coroutine)
+        except BaseException as error:
+            self._fail(request, error)
+            if isinstance(error, FOR_THE_PROCESS):
+                raise
+        finally:
+            self._ended(request.id)
+
+    async def _produce(self, request: Request, items: AsyncIterator[object]) -> None:
+        self._started()
+        serving, connection, id_, sent = self._serving, self._connection, request.id, 0
+        try:
+            while True:
+                while not (room := connection.has_room()) or not serving.may_send(id_):
+                    await connection.wait_for_room(id_ if room else 0)
+                try:
+                    value = await anext(items)
+                except StopAsyncIteration:
+                    break
+                serving.item(id_, value)
+                connection.flush_soon()
+                sent += 1
+                if sent % ITEMS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+            serving.end(id_)
+        except BaseException as error:
+            self._fail(request, error)
+            if isinstance(error, FOR_THE_PROCESS):
+                raise
+        finally:
+            try:
+                await _close(items)
+            finally:
+                self._ended(id_)
+
+    def _follow(self, request: Request, future: asyncio.Future[Any], work: Work) -> None:
+        """Answer with what becomes of a future that the handler has returned."""
+        self.work[request.id] = work
+        future.add_done_callback(functools.partial(self._on_done, request))
+
+    def _on_done(self, request: Request, future: asyncio.Future[object]) -> None:
+        error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        if request.id not in self.work:
+            return  # it was detached, and nobody waits
+        try:
+            if error is not None:
+                self._fail(request, error)
+            else:
+                self._answer(request, future.result())
+        except Exception as caught:
+            self._fail(request, caught)
+        finally:
+            self._ended(request.id)
+        if isinstance(error, FOR_THE_PROCESS):
+            raise error
+
+    # ------------------------------------------------------------- ending
+
+    def _answer(self, request: Request, value: object) -> None:
+        """The result of what went on: say it, or hold it until the peer has read enough."""
+        if self._connection.has_room():
+            self._serving.answer(request.id, value)
+        else:
+            self._held.append((request, value))
+            self.is_crowded = True
+
+    def _say(self, request: Request, value: object) -> None:
+        """Say a result that was held, if somebody still wants to know it."""
+        if self._serving.is_withdrawn(request.id):
+            self._serving.drop(request.id)
+            return
+        try:
+            self._serving.answer(request.id, value)
+        except Exception as error:
+            self._fail(request, error)
+
+    def _ended(self, id_: int) -> None:
+        del self.work[id_]
+        self._connection.flush_soon()
+        self._connection.work_ended()
+
+    def _fail(self, request: Request, error: BaseException) -> None:
+        """Answer with an error that strangers may see; the rest goes to the log."""
+        if self._serving.is_withdrawn(request.id):
+            self._serving.drop(request.id)
+        elif isinstance(error, SdkitError):
+            self._serving.fail(request.id, error)
+        elif isinstance(error, asyncio.CancelledError):
+            text = f"{request.method} was stopped before it ended; it may have happened"
+            self._serving.fail(request.id, Interrupted(text))
+        else:
+            text = f"{request.method} failed; the server's log has the traceback"
+            self._serving.fail(request.id, InternalError(text))
+        if not isinstance(error, SdkitError | asyncio.CancelledError):
+            log.error("handler %s failed", request.method, exc_info=error)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+async def _close(items: AsyncIterator[object]) -> None:
+    """Let a stream that was perhaps left half-way clean up."""
+    try:
+        aclose = getattr(items, "aclose", None)
+        if aclose is not None:
+            await aclose()
+    except asyncio.CancelledError:
+        pass  # nobody waits for the end of it, and this is the end of its task
+    except FOR_THE_PROCESS:
+        raise
+    except BaseException:
+        log.exception("a stream failed while it was being closed")

@@ -35,7 +35,7 @@ from sdkit.rpc.connection import Connection
 from sdkit.rpc.handlers import Detached, Handler
 from sdkit.rpc.handling import Interrupted
 from sdkit.rpc.limits import Limits
-from sdkit.rpc.server import FewDescriptors, InsecureListener, Server, ServerConfig
+from sdkit.rpc.server import Server, ServerConfig
 from sdkit.rpc.serving import AnswerTooLarge, Stalled
 from sdkit.rpc.stream import Stream
 
@@ -43,9 +43,7 @@ __all__ = [
     "AnswerTooLarge",
     "Connection",
     "Detached",
-    "FewDescriptors",
     "Handler",
-    "InsecureListener",
     "Interrupted",
     "Limits",
     "Server",

@@ -26,8 +26,9 @@ from typing import Final, Generic
 from sdkit.arguments import shown as value_shown
 from sdkit.errors import DeadlineExceeded, InvalidArgument, ProtocolError, SdkitError, from_wire
 from sdkit.net.deadlines import NEVER_NS, Deadlines
+from sdkit.net.limits import nanoseconds
 from sdkit.rpc.frames import SIMPLE
-from sdkit.rpc.limits import Limits, nanoseconds
+from sdkit.rpc.limits import Limits
 from sdkit.rpc.messages import (
     CANCEL,
     CREDIT,

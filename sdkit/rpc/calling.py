@@ -27,7 +27,7 @@ from sdkit.arguments import check_between
 from sdkit.errors import DeadlineExceeded, InvalidState, Overloaded
 from sdkit.net import deadlines
 from sdkit.net.deadlines import NEVER_NS
-from sdkit.rpc.limits import SECOND_NS, TIMEOUT_S_MAX
+from sdkit.net.limits import SECOND_NS, TIMEOUT_S_MAX
 from sdkit.rpc.messages import CALL, NOTIFY, STREAM, Answered, Ended, Failed, Item
 from sdkit.rpc.session import Session
 from sdkit.rpc.stream import Inbox, Stream

@@ -36,11 +36,12 @@ from sdkit.errors import (
 )
 from sdkit.net import deadlines
 from sdkit.net.addresses import check_address, check_tls, not_connected
+from sdkit.net.limits import SECOND_NS, TIMEOUT_S_MAX
 from sdkit.rpc.calling import Waiter
 from sdkit.rpc.connection import Connection
 from sdkit.rpc.handlers import Handler, table
 from sdkit.rpc.hello import NONCE_BYTES, Side, check_secret
-from sdkit.rpc.limits import SECOND_NS, TIMEOUT_S_MAX, Limits
+from sdkit.rpc.limits import Limits
 from sdkit.rpc.session import Session
 from sdkit.trace import adopt
 

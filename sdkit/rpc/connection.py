@@ -35,10 +35,10 @@ from typing import Any, Final, Self, cast
 from sdkit.arguments import check_function, shown
 from sdkit.errors import ConnectionLost, InternalError, InvalidArgument, SdkitError
 from sdkit.net.deadlines import NEVER_NS
+from sdkit.net.limits import SECOND_NS
 from sdkit.rpc.calling import Calling, Waiter
 from sdkit.rpc.handlers import Method
 from sdkit.rpc.handling import Handling
-from sdkit.rpc.limits import SECOND_NS
 from sdkit.rpc.messages import (
     Answered,
     Broken,

@@ -1,4 +1,4 @@
-"""Limits: how much one side of a connection puts up with, all of it in one place.
+"""Limits: how much one side of a connection puts up with: what calls add to `sdkit.net.limits`.
 
 Every queue, buffer and wait in this room has a bound, and here is each of them
 with what happens there. They are checked when the object is made, so that a
@@ -8,18 +8,15 @@ bad value is refused by name at the start and not found at three in the morning.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from sdkit.arguments import check_between
 from sdkit.errors import InvalidArgument
+from sdkit.net.limits import TIMEOUT_S_MAX, ConnectionLimits
 from sdkit.rpc.hello import HELLO_BYTES_MAX
-
-SECOND_NS: Final = 1_000_000_000
-TIMEOUT_S_MAX: Final = 1_000_000.0  # eleven days; who waits longer means for ever
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class Limits(ConnectionLimits):
     """What a connection allows its peer.
 
     Args:
@@ -53,30 +50,18 @@ class Limits:
     frame_bytes_max: int = 16 * 1024 * 1024
     calls_in_flight_max: int = 1024
     stream_window_bytes: int = 256 * 1024
-    write_buffer_bytes: int = 256 * 1024
     write_buffer_bytes_max: int = 64 * 1024 * 1024
-    handshake_timeout_s: float = 10.0
-    idle_timeout_s: float | None = None
-    stall_timeout_s: float = 30.0
     keepalive_s: float = 15.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_between("frame_bytes_max", self.frame_bytes_max, HELLO_BYTES_MAX, 2**31)
         check_between("calls_in_flight_max", self.calls_in_flight_max, 1, 1_000_000)
         check_between("stream_window_bytes", self.stream_window_bytes, 1024, 2**30)
-        check_between("write_buffer_bytes", self.write_buffer_bytes, 1024, 2**30)
         check_between("write_buffer_bytes_max", self.write_buffer_bytes_max, 1024, 2**40)
         if self.write_buffer_bytes_max < self.write_buffer_bytes:
             raise InvalidArgument(
                 f"write_buffer_bytes_max is {self.write_buffer_bytes_max}; it must be at least "
                 f"write_buffer_bytes, which is {self.write_buffer_bytes}"
             )
-        for name in ("handshake_timeout_s", "stall_timeout_s", "keepalive_s"):
-            check_between(name, getattr(self, name), 0.001, TIMEOUT_S_MAX)
-        if self.idle_timeout_s is not None:
-            check_between("idle_timeout_s", self.idle_timeout_s, 0.001, TIMEOUT_S_MAX)
-
-
-def nanoseconds(seconds: float) -> int:
-    """The one conversion between what people write and what cores calculate with."""
-    return round(seconds * SECOND_NS)
+        check_between("keepalive_s", self.keepalive_s, 0.001, TIMEOUT_S_MAX)

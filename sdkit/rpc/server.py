@@ -12,66 +12,43 @@ A room makes its server by subclassing: `handlers` is what it serves, `starting`
 and `stopping` what it does before and after, `gauges` what its metrics show and
 ``meanings`` what each of them is.
 
-Two decisions
-    * The default address is 127.0.0.1. Listening wider without a secret or TLS
-      is possible, and warned about: databases found open on the internet were,
-      time and again, not hacked but left at their defaults.
-    * Grace is for the requests, not for the clients: a connection on which
-      nothing is being served is closed at once, after a goodbye that tells
-      which calls were looked at.
+What is not about calls, listening, counting, limits and the grace time, is
+`sdkit.net.listener`; here it is given connections that shake hands and serve
+``handlers``, and each server answers the method ``metrics``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import ssl as tls
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
 from sdkit import host as hosts
-from sdkit.arguments import check_between, shown
-from sdkit.errors import InvalidArgument, InvalidState, Overloaded
+from sdkit.arguments import shown
+from sdkit.errors import InvalidArgument, InvalidState
 from sdkit.host import Host, check_host
 from sdkit.net import deadlines
-from sdkit.net.addresses import cannot_listen, check_name, check_tls
-from sdkit.net.descriptors import connections_possible
-from sdkit.net.listening import Listener
+from sdkit.net.listener import Accept, Listener, ListenerConfig
 from sdkit.rpc.client import Connection, new_session
 from sdkit.rpc.handlers import Handler, table
 from sdkit.rpc.hello import Side, check_secret
-from sdkit.rpc.limits import TIMEOUT_S_MAX, Limits
+from sdkit.rpc.limits import Limits
 from sdkit.trace import Metrics, adopt, event
 from sdkit.trace.record import add_listener, remove_listener
 
 
-class InsecureListener(UserWarning):
-    """A server can be reached from other machines by anybody, and nothing is encrypted."""
-
-
-class FewDescriptors(UserWarning):
-    """The process may not open as many files as ``connections_max`` connections need."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class ServerConfig(Limits):
-    """What every server can be told; a room's config adds its own fields.
+class ServerConfig(Limits, ListenerConfig):
+    """What every server of calls can be told; a room's config adds its own fields.
 
     Args:
-        host, port: where to listen; port 0 picks a free one.
         secret: what clients have to know; None lets everybody in. On a command line
             it would show in the list of processes: give it in a file there, with
             --secret-file or as TOML.
-        ssl: makes it TLS.
-        connections_max: one more is told `Overloaded`, and closed. If the process
-            may not have so many descriptors, it is fewer, and a warning says so
-            (`sdkit.net.descriptors`).
         idle_timeout_s: a connection without a call for so long is closed: a server
             does not keep idle strangers for ever. None, in a program, does.
-        grace_s: how long, at the end, requests that were begun may take.
         count_events: let the method ``metrics`` count every traced event too.
             That makes this process listen to its own trace, and a small call
             cost three times as much.
@@ -80,27 +57,15 @@ class ServerConfig(Limits):
         InvalidArgument: a value is out of range; the message names it.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 0
     secret: str | bytes | None = None
-    ssl: tls.SSLContext | None = None
-    connections_max: int = 1000
     idle_timeout_s: float | None = 600.0
-    grace_s: float = 5.0
     count_events: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_between("port", self.port, 0, 65535)
-        check_between("connections_max", self.connections_max, 1, 1_000_000)
-        check_between("grace_s", self.grace_s, 0.0, TIMEOUT_S_MAX)
-        if self.host == "":
-            raise InvalidArgument("host is empty; use 127.0.0.1, or 0.0.0.0 for every interface")
-        check_name("host", self.host)
         if not isinstance(self.count_events, bool):
             raise InvalidArgument(f"count_events is {shown(self.count_events)}; True or False")
         check_secret(self.secret)
-        check_tls(self.ssl, None, "server")
         if self.secret is not None and len(self.secret) < 8:
             raise InvalidArgument(
                 f"secret has {len(self.secret)} characters; it must have at least 8, "
@@ -143,14 +108,13 @@ class Server:
             check_host(host)
         self.config: Final = config or ServerConfig()
         self.host: Final = host or hosts.current()
-        self.connections: Final[dict[int, Connection]] = {}  # by id, until the last handler ended
-        self._open: Final[dict[int, Connection]] = {}  # those, and the ones being sent away
         table(handlers or {})  # which refuses what is none, here and not when it is entered
         self._given: Final = dict(handlers or {})
-        self._listener: Listener | None = None
         self._metrics: Final = Metrics(self.host.name)
-        self._served = self._accepted = self._refused = 0
-        self._connections_max = self.config.connections_max
+        self._listener: Final[Listener[Connection]] = Listener(
+            self.config, host=self.host, asks_for_secret=self.config.secret is not None
+        )
+        self._is_running = False
 
     # ------------------------------------------------------------- what a room overrides
 
@@ -184,24 +148,28 @@ class Server:
         Raises:
             InvalidState: it does not.
         """
-        if self._listener is None or not self._listener.is_listening:
-            raise InvalidState("the server does not listen; enter it with `async with`")
         return self._listener.address
+
+    @property
+    def connections(self) -> Mapping[int, Connection]:
+        """Those that are being served, by id, until the last handler of each has ended."""
+        return self._listener.connections
 
     def metrics_text(self) -> str:
         """What the method ``metrics`` answers: Prometheus text."""
         return self._metrics.text({**self._own_gauges(), **self.gauges()}, self.meanings)
 
     async def __aenter__(self) -> Self:
-        if self._listener is not None:
+        if self._is_running:
             raise InvalidState("the server runs already; a server is entered once")
+        self._is_running = True
         with hosts.running_on(self.host), adopt(None):
             token = deadlines.inherit(None)  # requests have deadlines of their own
             try:
                 if self.config.count_events:
                     add_listener(self._metrics)
                 await self.starting()
-                await self._listen()
+                await self._listener.listen(self._accepting())
             except BaseException:
                 await self._end()
                 raise
@@ -215,106 +183,31 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._listener is None:
+        if not self._is_running:
             raise InvalidState("the server does not run; it was left already, or never entered")
         self._listener.check_loop()
         with hosts.running_on(self.host):
             try:
-                await self._stop_serving()
+                await self._listener.close()
             finally:
                 await self._end()
 
-    # ------------------------------------------------------------- the beginning
-
-    async def _listen(self) -> None:
-        config = self.config
-        self._warn_if_open_to_all()
-        self._limit_connections()
+    def _accepting(self) -> Accept[Connection]:
         methods = table({"metrics": self._answer_metrics, **self.handlers()})
-        loop = asyncio.get_running_loop()
+        loop, config, kind = asyncio.get_running_loop(), self.config, self.connection_type
 
-        kind = self.connection_type
-
-        def accept() -> Connection:
+        def accept(admit: Callable[[Connection], None]) -> Connection:
             session = new_session(Side.SERVER, config, config.secret, loop, kind.session_type)
-            return kind(session, methods, loop, made=self._admit)
+            return kind(session, methods, loop, made=admit)
 
-        try:
-            self._listener = await Listener.listen(
-                config.host,
-                config.port,
-                accept,
-                ssl=config.ssl,
-                handshake_timeout_s=config.handshake_timeout_s,
-            )
-        except (OSError, UnicodeError) as error:
-            raise cannot_listen(error, config.host, config.port) from error
-        host, port = self.address
-        event("server.listen", address=host, port=port, tls=config.ssl is not None)
-
-    def _warn_if_open_to_all(self) -> None:
-        config = self.config
-        if config.secret is None and config.ssl is None and not _is_loopback(config.host):
-            text = (
-                f"listening on {config.host} without secret and without TLS: everybody who "
-                "reaches this address can read and change everything"
-            )
-            event("server.insecure", address=config.host)
-            warnings.warn(text, InsecureListener, stacklevel=2)
-
-    def _limit_connections(self) -> None:
-        """Leave descriptors for the disk, however many connect."""
-        wanted = self.config.connections_max
-        self._connections_max = possible = connections_possible(wanted, self.host)
-        if possible < wanted:
-            text = (
-                f"{possible} connections at most instead of {wanted}: this process may not open "
-                "more files; raise the hard limit (ulimit -Hn) or lower connections_max"
-            )
-            event("server.descriptors", wanted=wanted, limit=possible)
-            warnings.warn(text, FewDescriptors, stacklevel=2)
-
-    def _admit(self, connection: Connection) -> None:
-        """A connection was made: keep it, or send it away if there are too many."""
-        limit = self._connections_max
-        self._open[connection.id] = connection
-        connection.closed.add_done_callback(lambda _: self._left(connection))
-        if len(self.connections) < limit:
-            self.connections[connection.id] = connection
-            self._accepted += 1
-            return
-        self._refused += 1
-        event("server.refuse", peer=connection.address, limit=limit)
-        text = f"{self.host.name} has {limit} connections already; try again later"
-        connection.refuse(Overloaded(text, limit=limit))
-
-    def _left(self, connection: Connection) -> None:
-        del self._open[connection.id]
-        if self.connections.pop(connection.id, None) is not None:
-            self._served += connection.served
-
-    # ------------------------------------------------------------- the end
-
-    async def _stop_serving(self) -> None:
-        """No new requests, the grace time for those begun, then nothing."""
-        assert self._listener is not None
-        await self._listener.close()
-        try:
-            async with asyncio.timeout(self.config.grace_s):
-                await asyncio.gather(*(each.see_off() for each in self._open.values()))
-        except TimeoutError:
-            event("server.cut", calls=sum(each.calls_in for each in self._open.values()))
-        finally:
-            for connection in list(self._open.values()):
-                connection.begin_close()
-        await asyncio.gather(*(each.wait_closed() for each in list(self._open.values())))
+        return accept
 
     async def _end(self) -> None:
         try:
             await self.stopping()
         finally:
-            self._listener = None
-            event("server.stop", served=self._served)
+            self._is_running = False
+            event("server.stop", served=self._listener.served)
             remove_listener(self._metrics)
 
     # ------------------------------------------------------------- metrics
@@ -323,18 +216,11 @@ class Server:
         return self.metrics_text()
 
     def _own_gauges(self) -> dict[str, float]:
-        now = self.connections.values()
+        listener = self._listener
         return {
-            "server.connections": len(now),
-            "server.connections_accepted_total": self._accepted,
-            "server.connections_refused_total": self._refused,
-            "server.calls_in_flight": sum(each.calls_in for each in now),
-            "server.calls_total": self._served + sum(each.served for each in now),
+            "server.connections": len(listener.connections),
+            "server.connections_accepted_total": listener.accepted,
+            "server.connections_refused_total": listener.refused,
+            "server.calls_in_flight": listener.calls_in,
+            "server.calls_total": listener.served,
         }
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

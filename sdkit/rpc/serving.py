@@ -25,8 +25,9 @@ from sdkit.errors import (
     SdkitError,
 )
 from sdkit.net.deadlines import NEVER_NS, Deadlines
+from sdkit.net.limits import nanoseconds
 from sdkit.rpc.frames import SIMPLE
-from sdkit.rpc.limits import Limits, nanoseconds
+from sdkit.rpc.limits import Limits
 from sdkit.rpc.messages import (
     CALL,
     CANCEL,

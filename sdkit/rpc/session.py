@@ -50,10 +50,11 @@ from sdkit.errors import (
     from_wire,
 )
 from sdkit.net.deadlines import NEVER_NS
+from sdkit.net.limits import nanoseconds
 from sdkit.rpc.asking import Asking
 from sdkit.rpc.frames import FrameBuffer
 from sdkit.rpc.hello import HELLO_BYTES_MAX, Handshake, Hello, Side
-from sdkit.rpc.limits import Limits, nanoseconds
+from sdkit.rpc.limits import Limits
 from sdkit.rpc.messages import (
     CALL,
     CANCEL,

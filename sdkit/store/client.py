@@ -32,9 +32,9 @@ from sdkit.errors import (
     InvalidArgument,
 )
 from sdkit.net.addresses import check_address, check_tls
+from sdkit.net.limits import TIMEOUT_S_MAX
 from sdkit.rpc import Connection, Limits, connect
 from sdkit.rpc.hello import check_secret
-from sdkit.rpc.limits import TIMEOUT_S_MAX
 from sdkit.store import interface
 from sdkit.store.home import Home
 from sdkit.store.interface import Isolation, Level, TransactionInfo, VersionInfo

@@ -43,7 +43,7 @@ print(json.dumps([*ours, *({OTHERS} & sys.modules.keys())]))
         ("script", {"sdkit.script"}),
         ("breaker", {"sdkit.breaker", "asyncio"} | HOST),
         ("storage", {"sdkit.storage", "asyncio"} | HOST),
-        ("net", {"sdkit.net"}),
+        ("net", {"sdkit.net", "asyncio"} | HOST),
         ("rpc", {"asyncio", "msgpack"} | NET | HOST),
         ("store", {"sdkit.store", "sortedcontainers", "asyncio"} | FLOOR_1),
     ],

@@ -11,8 +11,9 @@ import pytest
 
 from sdkit.errors import Overloaded
 from sdkit.host import Host, running_on
+from sdkit.net import FewDescriptors
 from sdkit.net.descriptors import RESERVE, connections_possible
-from sdkit.rpc import FewDescriptors, connect
+from sdkit.rpc import connect
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.sim.sockets import SimulatedSocket

@@ -11,7 +11,8 @@ import pytest
 
 from sdkit.errors import NotConnected, SdkitError
 from sdkit.host import running_on
-from sdkit.rpc import Connection, FewDescriptors, InsecureListener, connect, server
+from sdkit.net import FewDescriptors, InsecureListener
+from sdkit.rpc import Connection, connect, server
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.sim.sockets import SimulatedSocket

@@ -161,7 +161,7 @@ def test_a_server_that_stops_does_not_work_off_what_nobody_reads(
     async def main() -> tuple[float, int]:
         async with flooded(handler, grace_s=2.0) as (server, connection, _):
             began, before = now(), connection.served
-            await server._stop_serving()
+            await server._listener.close()
             return now() - began, connection.served - before
 
     took, begun = run(main(), buffer_bytes=65536)
@@ -172,7 +172,7 @@ def test_a_server_that_stops_does_not_work_off_what_nobody_reads(
 def test_a_server_that_stops_still_answers_a_peer_that_reads() -> None:
     async def main() -> int:
         async with flooded(blob, grace_s=5.0) as (server, _, peer):
-            stopping = asyncio.create_task(server._stop_serving())
+            stopping = asyncio.create_task(server._listener.close())
             heard = 0
             while message := await peer.hear():
                 heard += message[0] == RESULT

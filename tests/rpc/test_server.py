@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
-from sdkit.errors import AddressInUse, Closed, ConnectionLost, InvalidArgument, Overloaded
-from sdkit.rpc import Connection, InsecureListener, Interrupted, Server, ServerConfig, connect
+from sdkit.errors import (
+    AddressInUse,
+    Closed,
+    ConnectionLost,
+    InvalidArgument,
+    InvalidState,
+    Overloaded,
+)
+from sdkit.net import InsecureListener
+from sdkit.rpc import Connection, Interrupted, Server, ServerConfig, connect
 from sdkit.rpc.messages import CALL
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
@@ -182,7 +190,8 @@ def test_a_room_starts_before_it_listens_and_stops_after_the_last_handler() -> N
                 happened.append("handler ended")
 
         async def starting(self) -> None:
-            assert self._listener is None
+            with pytest.raises(InvalidState, match="does not listen"):
+                _ = self.address
             happened.append("recovered")
 
         async def stopping(self) -> None:

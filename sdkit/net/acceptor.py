@@ -1,4 +1,4 @@
-"""Listening: take connections as they come, for as long as there are descriptors for them.
+"""Acceptor: take connections as they come, for as long as there are descriptors for them.
 
 The event loop can listen by itself (``create_server``). When a process has no
 descriptor left, it stops looking at the socket and sets a timer of a second to
@@ -8,7 +8,7 @@ kit's servers listen with their own few lines, which own what they start:
 
     the socket is readable ──> accept, up to `BACKLOG` ──> a task makes each a connection
     no descriptor is left  ──> look away, and again after `PAUSE_S`
-    `Listener.close`       ──> no timer, no task and no socket is left
+    `Acceptor.close`       ──> no timer, no task and no socket is left
 
 A task is needed for each connection because TLS shakes hands first; one that
 does not come to its end is cancelled when the server is left.
@@ -33,7 +33,7 @@ PAUSE_S: Final = 1.0  # until it is worth looking whether there is a descriptor 
 _EXHAUSTED: Final = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 
 
-class Listener:
+class Acceptor:
     """The listening sockets of a server. Made by `listen`.
 
     Args:

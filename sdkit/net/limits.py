@@ -12,9 +12,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from sdkit.arguments import check_between
+from sdkit.errors import Indeterminate
 
 SECOND_NS: Final = 1_000_000_000
 TIMEOUT_S_MAX: Final = 1_000_000.0  # eleven days; who waits longer means for ever
+
+
+class Stalled(Indeterminate, TimeoutError):
+    """The reader of a stream, or of a connection, took nothing for the stall time-out."""
+
+    code = "stalled"
 
 
 @dataclass(frozen=True, kw_only=True)

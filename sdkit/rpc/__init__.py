@@ -30,13 +30,14 @@ Procedure Calls" (1984), for calls, HTTP/2 (RFC 9113) for credit and goodbyes,
 and gRPC for deadlines. The page is ``docs/rpc.md``.
 """
 
+from sdkit.net.limits import Stalled
 from sdkit.rpc.client import connect
 from sdkit.rpc.connection import Connection
 from sdkit.rpc.handlers import Detached, Handler
 from sdkit.rpc.handling import Interrupted
 from sdkit.rpc.limits import Limits
 from sdkit.rpc.server import Server, ServerConfig
-from sdkit.rpc.serving import AnswerTooLarge, Stalled
+from sdkit.rpc.serving import AnswerTooLarge
 from sdkit.rpc.stream import Stream
 
 __all__ = [

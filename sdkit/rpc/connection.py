@@ -35,7 +35,7 @@ from typing import Any, Final, Self, cast
 from sdkit.arguments import check_function, shown
 from sdkit.errors import ConnectionLost, InternalError, InvalidArgument, SdkitError
 from sdkit.net.deadlines import NEVER_NS
-from sdkit.net.limits import SECOND_NS
+from sdkit.net.limits import SECOND_NS, Stalled
 from sdkit.rpc.calling import Calling, Waiter
 from sdkit.rpc.handlers import Method
 from sdkit.rpc.handling import Handling
@@ -52,7 +52,6 @@ from sdkit.rpc.messages import (
     Request,
     Withdrawn,
 )
-from sdkit.rpc.serving import Stalled
 from sdkit.rpc.session import Session
 from sdkit.trace import event
 

@@ -25,7 +25,7 @@ from sdkit.errors import (
     SdkitError,
 )
 from sdkit.net.deadlines import NEVER_NS, Deadlines
-from sdkit.net.limits import nanoseconds
+from sdkit.net.limits import Stalled, nanoseconds
 from sdkit.rpc.frames import SIMPLE
 from sdkit.rpc.limits import Limits
 from sdkit.rpc.messages import (
@@ -47,12 +47,6 @@ from sdkit.rpc.outbox import Outbox
 from sdkit.trace import SpanContext, event
 
 CREDIT_MAX: Final = 1 << 31
-
-
-class Stalled(Indeterminate, TimeoutError):
-    """The reader of a stream, or of a connection, took nothing for the stall time-out."""
-
-    code = "stalled"
 
 
 class AnswerTooLarge(Indeterminate):

@@ -50,7 +50,7 @@ from sdkit.errors import (
     from_wire,
 )
 from sdkit.net.deadlines import NEVER_NS
-from sdkit.net.limits import nanoseconds
+from sdkit.net.limits import Stalled, nanoseconds
 from sdkit.rpc.asking import Asking
 from sdkit.rpc.frames import FrameBuffer
 from sdkit.rpc.hello import HELLO_BYTES_MAX, Handshake, Hello, Side
@@ -80,7 +80,7 @@ from sdkit.rpc.messages import (
     W,
 )
 from sdkit.rpc.outbox import Outbox
-from sdkit.rpc.serving import Serving, Stalled, wire_form
+from sdkit.rpc.serving import Serving, wire_form
 from sdkit.trace import event
 
 # How many elements each kind of message has at least; more are ignored.

@@ -13,6 +13,7 @@ Read in this order
     listener      counting, limiting and ending them: `Listener`
     outbox        what is said in one turn leaves together
     flow          how much may be said now: room, waiting for it, the last bytes
+    alarm         one timer for all that a connection waits for
     conversation  a protocol as one function, from top to bottom
     deadlines     where a deadline travels, and how thousands expire with one timer
 

@@ -299,8 +299,8 @@ class Conversation(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        if len(self._received) > READ_BYTES and self._flow.transport is not None:
-            self._flow.transport.pause_reading()
+        if len(self._received) > READ_BYTES:
+            self._flow.read_on(False)
         self._wake()
 
     def eof_received(self) -> bool:
@@ -348,19 +348,20 @@ class Conversation(asyncio.Protocol):
     async def _wait_for_room(self) -> None:
         try:
             async with asyncio.timeout(self._limits.stall_timeout_s):
-                while not self._flow.has_room():
+                while self._flow.is_writable and not self._flow.has_room():
                     await self._flow.wait_for_room()
         except TimeoutError:
             text = f"{self.address} has read nothing for {self._limits.stall_timeout_s:g} s"
             self._flow.cut()
             raise Stalled(text) from None
+        if not self._flow.is_writable:
+            raise ConnectionLost("the connection has ended")
 
     async def _wait_for_more(self, count: int) -> None:
         """Wait for bytes that have to come; up to ``count`` may be held."""
         if self._has_ended:
             raise ConnectionLost("the connection ended in the middle of a message")
-        if self._flow.transport is not None and len(self._received) < count:
-            self._flow.transport.resume_reading()
+        self._flow.read_on(len(self._received) < count)
         await self._wait()
 
     async def _wait(self) -> None:
@@ -377,6 +378,6 @@ class Conversation(asyncio.Protocol):
     def _cut(self, count: int) -> bytes:
         data = bytes(self._received[:count])
         del self._received[:count]
-        if len(self._received) <= READ_BYTES and self._flow.transport is not None:
-            self._flow.transport.resume_reading()
+        if len(self._received) <= READ_BYTES:
+            self._flow.read_on(True)
         return data

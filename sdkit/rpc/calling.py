@@ -26,7 +26,8 @@ from typing import Any, Final
 from sdkit.arguments import check_between
 from sdkit.errors import DeadlineExceeded, InvalidState, Overloaded
 from sdkit.net import deadlines
-from sdkit.net.deadlines import NEVER_NS
+from sdkit.net.alarm import Alarm
+from sdkit.net.flow import Flow
 from sdkit.net.limits import SECOND_NS, TIMEOUT_S_MAX
 from sdkit.rpc.messages import CALL, NOTIFY, STREAM, Answered, Ended, Failed, Item
 from sdkit.rpc.session import Session
@@ -50,17 +51,27 @@ class CallFuture(asyncio.Future[object]):
 
 
 class Calling:
-    """What can be asked of the other side. `Connection` adds the socket and the serving."""
+    """What can be asked of the other side.
 
-    def __init__(self, session: Session[Waiter], loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        session: keeps the calls, until each has its one end.
+        flow: how much may be said now.
+        alarm: has the session look at the clock.
+    """
+
+    def __init__(
+        self,
+        session: Session[Waiter],
+        flow: Flow,
+        alarm: Alarm,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._session: Final = session
         self._asking: Final = session.asking
+        self._flow: Final = flow
+        self._alarm: Final = alarm
         self._loop: Final = loop
-        self._transport: asyncio.Transport | None = None
         self._thread: Final = get_ident()
-        self._turn_ns = 0  # the time, as read in this turn
-        self._armed_ns = NEVER_NS  # when the timer goes off
-        self.writing_paused = False
 
     @property
     def peer(self) -> str:
@@ -89,9 +100,9 @@ class Calling:
             InvalidState: the connection belongs to another event loop; nothing was sent.
             SdkitError: whatever the handler raised.
         """
-        if self.writing_paused:
+        if self._flow.paused:
             self.check_loop()
-            await self.wait_for_room(0)
+            await self._flow.wait_for_room()
         if active():
             with span("rpc.call", method=method, peer=self.peer):
                 return await self.start(method, *arguments, timeout_s=timeout_s)
@@ -148,12 +159,13 @@ class Calling:
         timeout_s: float | None,
     ) -> int:
         # Which loop runs is asked once a turn: it takes a system call.
-        if not self._turn_ns or get_ident() != self._thread:
+        flow = self._flow
+        if not flow.turn_ns or get_ident() != self._thread:
             self.check_loop()
-        if not self.has_room():
+        if not flow.has_room():
             self._check_room()
         # One reading of the clock serves all calls of a turn.
-        now_ns = self._turn_ns or int(self._loop.time() * SECOND_NS)
+        now_ns = flow.turn_ns or int(self._loop.time() * SECOND_NS)
         left_ns = None if timeout_s is None else _time_left_ns(timeout_s)
         id_ = self._asking.call(
             kind,
@@ -164,12 +176,12 @@ class Calling:
             deadlines.tighter(now_ns, left_ns),
             context() if active() else None,
         )
-        self._turn_ns = now_ns
-        self.flush_soon()  # which ends the turn, if much has gathered
-        if self._asking.wake_ns < self._armed_ns:
-            self._arm()
-        if self.writing_paused:
-            self._regulate()  # its answer has to be read
+        flow.turn_ns = now_ns
+        flow.flush_soon()  # which ends the turn, if much has gathered
+        if self._asking.wake_ns < self._alarm.at_ns:
+            self._alarm.bring_forward(self._asking.wake_ns)
+        if flow.paused and waiter is not None:
+            flow.read_on(True)  # its answer has to be read
         return id_
 
     def check_loop(self) -> None:
@@ -200,17 +212,18 @@ class Calling:
     def _cancel(self, id_: int) -> None:
         if id_ in self._asking.pending and self._session.ended is None:
             self._asking.cancel(id_)
-            self.flush_soon()
+            self._flow.flush_soon()
 
     def _consumed(self, id_: int, size_bytes: int) -> None:
         self._asking.consumed(id_, size_bytes)
         if self._session.outbox.parts:
-            self.flush_soon()
+            self._flow.flush_soon()
 
     def _check_room(self) -> None:
         """Refuse to queue without end for a peer that does not read."""
-        self._flush()
-        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        self._flow.flush()
+        transport = self._flow.transport
+        waiting = transport.get_write_buffer_size() if transport is not None else 0
         if waiting > self._session.limits.write_buffer_bytes_max:
             raise Overloaded(
                 f"{waiting} bytes wait for {self.peer}, which reads too slowly; nothing was sent",
@@ -234,29 +247,6 @@ class Calling:
 
     def _on_ended(self, ended: Ended[Inbox]) -> None:
         ended.waiter.end(None)
-
-    # ------------------------------------------------------------- what the socket adds
-
-    def flush_soon(self) -> None:
-        """Send what is in the outbox at the end of this turn."""
-        raise NotImplementedError
-
-    async def wait_for_room(self, id_: int) -> None:
-        """Wait until the stream ``id_`` may send, or, for 0, until the peer reads again."""
-        raise NotImplementedError
-
-    def has_room(self) -> bool:
-        """Whether little enough waits to be sent to add more."""
-        raise NotImplementedError
-
-    def _flush(self) -> None:
-        raise NotImplementedError
-
-    def _arm(self) -> None:
-        raise NotImplementedError
-
-    def _regulate(self) -> None:
-        raise NotImplementedError
 
 
 def _time_left_ns(timeout_s: float) -> int:

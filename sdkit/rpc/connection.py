@@ -12,9 +12,8 @@ Three things to notice
     1. *Nothing is decided twice.* The future of a call is handed to the session
        and comes back in the event that ends the call; the shell keeps no table.
     2. *One write per turn, and per 32 messages.* Sending only puts a message into
-       the outbox and has `flush_soon` called; what a read leads to leaves at its
-       end. But no later than that: while the peer works on the first half, we make
-       the second, and two processes are twice as fast as two that take turns.
+       the outbox and has `Flow.flush_soon` called; what a read leads to leaves at
+       its end (`sdkit.net.flow`).
     3. *Back-pressure has no cycle.* When the peer reads too slowly we stop
        reading its requests; but never while we wait for answers ourselves, or
        two sides with full buffers would wait for each other for ever (`_regulate`).
@@ -25,7 +24,6 @@ What can be asked is in `sdkit.rpc.calling`, running handlers in `sdkit.rpc.hand
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from asyncio import _get_running_loop as running_loop
 from collections.abc import Callable, Mapping
@@ -34,7 +32,8 @@ from typing import Any, Final, Self, cast
 
 from sdkit.arguments import check_function, shown
 from sdkit.errors import ConnectionLost, InternalError, InvalidArgument, SdkitError
-from sdkit.net.deadlines import NEVER_NS
+from sdkit.net.alarm import Alarm
+from sdkit.net.flow import PARTS_PER_WRITE, Flow
 from sdkit.net.limits import SECOND_NS, Stalled
 from sdkit.rpc.calling import Calling, Waiter
 from sdkit.rpc.handlers import Method
@@ -56,9 +55,6 @@ from sdkit.rpc.session import Session
 from sdkit.trace import event
 
 log: Final = logging.getLogger("sdkit.rpc")
-
-PARTS_PER_WRITE: Final = 2 * 32  # a message has two, its length and itself
-FLUSH_S: Final = 1.0  # how long a closing connection may take to send its last bytes
 
 
 class Connection(Calling, asyncio.BufferedProtocol):
@@ -82,24 +78,22 @@ class Connection(Calling, asyncio.BufferedProtocol):
         loop: asyncio.AbstractEventLoop,
         made: Callable[[Connection], None] | None = None,
     ) -> None:
-        super().__init__(session, loop)
+        room_bytes = session.limits.write_buffer_bytes
+        outbox, take, flushed = session.outbox, self._take_output, self._on_flushed
+        flow = Flow(outbox, room_bytes, loop, take=take, flushed=flushed)
+        super().__init__(session, flow, Alarm(loop, self._on_alarm), loop)
         Connection._ids += 1
         self.id: Final = Connection._ids
         self.opened: Final[asyncio.Future[None]] = loop.create_future()
         self.closed: Final[asyncio.Future[None]] = loop.create_future()
         self._serving: Final = session.serving
         self._outbox: Final = session.outbox
-        self._handling = self.handling_type(self, session.serving, methods, loop)
-        self._room_bytes = session.limits.write_buffer_bytes
+        self._handling = self.handling_type(
+            self, session.serving, methods, flow, self._alarm, self._on_work_ended, loop
+        )
         self._made = made
         self._on_close: list[Callable[[], object]] = []
-        self._flush_due = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._abort_timer: asyncio.TimerHandle | None = None
         self._reason = "the peer closed it"
-        self.context = contextvars.copy_context()  # of whoever made the connection
-        self._reading_paused = False
-        self._room: dict[int, asyncio.Future[None]] = {}  # streams waiting for credit, 0 for room
         self._quiet: asyncio.Future[None] | None = None
         self._dispatch: Final[dict[type, Callable[[Any], None]]] = {
             Request: self._handling.on_request,
@@ -108,7 +102,7 @@ class Connection(Calling, asyncio.BufferedProtocol):
             Item: self._on_item,
             Ended: self._on_ended,
             Withdrawn: self._handling.on_withdrawn,
-            Credited: self._on_credited,
+            Credited: self._handling.on_credited,
             Opened: self._on_opened,
             Leaving: self._on_leaving,
             Broken: self._on_broken,
@@ -119,7 +113,8 @@ class Connection(Calling, asyncio.BufferedProtocol):
     @property
     def address(self) -> str:
         """Where the other side is, ``host:port``; empty once the connection has ended."""
-        name = self._transport and self._transport.get_extra_info("peername")
+        transport = self._flow.transport
+        name = transport and transport.get_extra_info("peername")
         return f"{name[0]}:{name[1]}" if name else ""
 
     @property
@@ -139,7 +134,7 @@ class Connection(Calling, asyncio.BufferedProtocol):
             InvalidArgument: it is no plain function of no arguments.
         """
         check_function("callback", callback, asynchronous=False)
-        if self._session.ended is not None and self._transport is None:
+        if self._session.ended is not None and self._flow.transport is None:
             callback()
         else:
             self._on_close.append(callback)
@@ -162,7 +157,7 @@ class Connection(Calling, asyncio.BufferedProtocol):
         """The part of `close` that does not wait."""
         self._session.goodbye()
         self._reason = "it was closed at this side"
-        self._close_transport()
+        self._flow.close()
 
     def drop(self) -> None:
         """`begin_close`, from whatever thread an owner happens to be collected in."""
@@ -173,7 +168,7 @@ class Connection(Calling, asyncio.BufferedProtocol):
 
     async def discard(self) -> None:
         """Like `close`, also for a connection that was perhaps never made."""
-        if self._transport is not None:
+        if self._flow.transport is not None:
             await self.close()
         elif not self.closed.done():
             self._session.lost("it was never made")
@@ -193,8 +188,8 @@ class Connection(Calling, asyncio.BufferedProtocol):
     async def see_off(self) -> None:
         """Take no new requests, answer those that were begun, and end the connection."""
         self._session.goodbye()
-        self.flush_soon()
-        if self._serving.requests and self._transport is not None:
+        self._flow.flush_soon()
+        if self._serving.requests and self._flow.transport is not None:
             self._quiet = self._loop.create_future()
             await self._quiet
         self.begin_close()
@@ -225,13 +220,12 @@ class Connection(Calling, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not isinstance: the transports of other loops (uvloop) have the methods, not the class.
         transport = cast("asyncio.Transport", transport)
-        self._transport = transport
-        self.context = contextvars.copy_context()
-        transport.set_write_buffer_limits(high=self._session.limits.write_buffer_bytes)
+        self._flow.made(transport)
+        self._alarm.context = self._flow.context
         if self._made is not None:
             self._made(self)
-        self._flush()
-        self._arm()
+        self._flow.flush()
+        self._alarm.bring_forward(self._session.wake_ns)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._session.space()
@@ -243,39 +237,33 @@ class Connection(Calling, asyncio.BufferedProtocol):
         return None  # close: a peer that has stopped sending cannot answer either
 
     def pause_writing(self) -> None:
-        self.writing_paused = True
+        self._flow.paused = True
         self._session.writing_paused(int(self._loop.time() * SECOND_NS))
         self._regulate()
-        self._arm()
+        self._alarm.bring_forward(self._session.wake_ns)
 
     def resume_writing(self) -> None:
-        self.writing_paused = False
         self._session.writing_resumed()
+        self._flow.resume()
         self._regulate()
-        self._on_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.writing_paused = False  # who waits for room must learn that it is over
         ended = self._session.ended
         reason = ended.message if ended else str(exc) if exc else self._reason
-        self._transport = None
+        self._flow.ended()
+        self._alarm.stop()
         for failed in self._session.lost(reason):
             self._on_failed(failed)
         event("rpc.close", peer=self.peer, reason=reason)
-        for timer in (self._timer, self._abort_timer):
-            if timer is not None:
-                timer.cancel()
         if not self.opened.done():
             self.opened.set_exception(ended or ConnectionLost(f"{self.peer}: {reason}"))
             self.opened.exception()  # it may be that nobody waits for it
         for callback in self._on_close:
             self._call_back(callback)
         self._handling.stop()
-        for waiting in self._room.values():
-            _wake(waiting)
         if self._quiet is not None:
             _wake(self._quiet)
-        self.work_ended()
+        self._on_work_ended()
 
     def _call_back(self, callback: Callable[[], object]) -> None:
         try:
@@ -285,9 +273,9 @@ class Connection(Calling, asyncio.BufferedProtocol):
         except BaseException:
             log.exception("a callback for the end of a connection failed")
 
-    def work_ended(self) -> None:
+    def _on_work_ended(self) -> None:
         """A handler has come to its end; perhaps it was the last thing that we waited for."""
-        if self._transport is None and not self._handling.work and not self.closed.done():
+        if self._flow.transport is None and not self._handling.work and not self.closed.done():
             self.closed.set_result(None)
             self._release()
 
@@ -298,6 +286,8 @@ class Connection(Calling, asyncio.BufferedProtocol):
         comes by.
         """
         self._handling.release()
+        self._flow.release()
+        self._alarm.stop()
         self._dispatch.clear()
         self._on_close.clear()
         self._made = None
@@ -308,70 +298,39 @@ class Connection(Calling, asyncio.BufferedProtocol):
         for each in events:
             dispatch[type(each)](each)
             if len(outbox.parts) >= PARTS_PER_WRITE:
-                self._flush()
+                self._flow.flush()
         if outbox.parts:
-            self._flush()
-        if self._serving.wake_ns < self._armed_ns:
-            self._arm()
-        if self.writing_paused or self._handling.is_crowded:
+            self._flow.flush()
+        if self._serving.wake_ns < self._alarm.at_ns:
+            self._alarm.bring_forward(self._serving.wake_ns)
+        if self._flow.paused or self._handling.is_crowded:
             self._regulate()
 
     def _on_opened(self, _opened: Opened) -> None:
-        self._arm()  # the idle time-out may come before what was armed for the handshake
+        # The idle time-out may come before what was set for the handshake.
+        self._alarm.bring_forward(self._session.wake_ns)
         if not self.opened.done():
             self.opened.set_result(None)
-
-    def _on_credited(self, credited: Credited) -> None:
-        waiting = self._room.get(credited.id)
-        if waiting is not None:
-            _wake(waiting)
 
     def _on_leaving(self, _leaving: Leaving) -> None:
         event("rpc.leaving", peer=self.peer)
 
     def _on_broken(self, _broken: Broken) -> None:
-        self._close_transport()
-
-    def _close_transport(self) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        self._flush()
-        self._transport.close()
-        # The peer may never take the last bytes.
-        self._abort_timer = self._loop.call_later(FLUSH_S, self._transport.abort)
+        self._flow.close()
 
     # ------------------------------------------------------------- turns, time and room
 
-    def flush_soon(self) -> None:
-        if len(self._outbox.parts) >= PARTS_PER_WRITE:
-            self._flush()
-        elif not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._flush, context=self.context)
+    def _take_output(self) -> bytes:
+        transport = self._flow.transport
+        if self._flow.paused and transport is not None:
+            self._check_backlog(transport.get_write_buffer_size())
+        return self._session.take_output()
 
-    def _flush(self) -> None:
-        self._flush_due, self._turn_ns = False, 0
-        if self._outbox.parts:
-            transport = self._transport
-            if transport is not None and not transport.is_closing():
-                if self.writing_paused:
-                    self._check_backlog(transport.get_write_buffer_size())
-                transport.write(self._session.take_output())
-                if not self.writing_paused:
-                    self._on_room()
-        if self._reading_paused:
+    def _on_flushed(self) -> None:
+        if not self._flow.is_reading:
             self._regulate()
         if self._quiet is not None and not self._serving.requests:
             _wake(self._quiet)
-
-    def has_room(self) -> bool:
-        """Whether the peer has read enough, and this turn said little enough, to say more."""
-        return not self.writing_paused and self._outbox.bytes <= self._room_bytes
-
-    def _on_room(self) -> None:
-        self._handling.on_room()
-        if 0 in self._room:
-            _wake(self._room[0])
 
     def _check_backlog(self, waiting: int) -> None:
         """Cut a peer off that asks for more and more, and reads nothing of it."""
@@ -380,56 +339,19 @@ class Connection(Calling, asyncio.BufferedProtocol):
             text = f"{waiting} bytes wait for {self.peer}, which reads too slowly; {limit} may"
             self.refuse(Stalled(text))
 
-    def _arm(self) -> None:
-        """Have `_on_timer` called when the session wants to look at the clock."""
-        wake_ns = self._session.wake_ns
-        if wake_ns < self._armed_ns:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._armed_ns = wake_ns
-            at_s = self._armed_ns / SECOND_NS
-            self._timer = self._loop.call_at(at_s, self._on_timer, context=self.context)
-
-    def _on_timer(self) -> None:
-        # The clock, a float, may read a little less than the instant that was asked for.
-        now_ns = max(int(self._loop.time() * SECOND_NS), self._armed_ns)
-        self._armed_ns = NEVER_NS
+    def _on_alarm(self, now_ns: int) -> None:
         try:
             self._carry_out(self._session.expire(now_ns))
         except Exception as error:  # as with what a read leads to: without a clock it cannot go on
             log.exception("the clock of the connection with %s failed", self.peer)
             self.refuse(InternalError(f"the connection failed: {type(error).__name__}"))
         finally:
-            self._arm()
+            self._alarm.bring_forward(self._session.wake_ns)
 
     def _regulate(self) -> None:
         """Read on unless the peer leaves our answers unread; always, while we want answers too."""
-        full = self.writing_paused or self._handling.is_crowded
-        pause = full and not self._asking.pending
-        if pause != self._reading_paused and self._transport is not None:
-            self._reading_paused = pause
-            if pause:
-                self._transport.pause_reading()
-            else:  # in our own context: the one it is called in becomes that of the handlers
-                self._loop.call_soon(self._resume_reading, context=self.context)
-
-    def _resume_reading(self) -> None:
-        if not self._reading_paused and self._transport is not None:
-            self._transport.resume_reading()
-
-    async def wait_for_room(self, id_: int) -> None:
-        """Wait until the stream ``id_`` may send, or, for 0, until the peer reads again."""
-        waiting = self._room.get(id_)
-        if waiting is None:
-            waiting = self._room[id_] = self._loop.create_future()
-        if id_ and not self._serving.may_send(id_):
-            self._serving.starved(id_, int(self._loop.time() * SECOND_NS))
-            self._arm()
-        try:
-            await asyncio.shield(waiting) if id_ == 0 else await waiting
-        finally:
-            if waiting.done() and self._room.get(id_) is waiting:
-                del self._room[id_]
+        full = self._flow.paused or self._handling.is_crowded
+        self._flow.read_on(not full or bool(self._asking.pending))
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:

@@ -32,20 +32,20 @@ import asyncio
 import functools
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sdkit.errors import Indeterminate, InternalError, InvalidArgument, SdkitError, UnknownMethod
 from sdkit.net import deadlines
+from sdkit.net.alarm import Alarm
+from sdkit.net.flow import Flow
+from sdkit.net.limits import SECOND_NS
 from sdkit.rpc.handlers import Detached, Method
-from sdkit.rpc.messages import Request, Withdrawn
+from sdkit.rpc.messages import Credited, Request, Withdrawn
 from sdkit.rpc.serving import Serving
 from sdkit.trace import adopt, span
 from sdkit.trace.record import active
-
-if TYPE_CHECKING:
-    from sdkit.rpc.client import Connection
 
 log: Final = logging.getLogger("sdkit.rpc")
 
@@ -66,28 +66,36 @@ class Handling:
     """The handlers that run on behalf of one connection.
 
     Args:
-        connection: what they are given as their first argument.
+        caller: what they are given as their first argument, the connection.
         serving: what the session knows of the same requests.
         methods: what there is to call.
+        flow: how much may be answered now.
+        alarm: has the session look at the clock.
+        ended: called when one of them has come to its end.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        caller: object,
         serving: Serving,
         methods: Mapping[str, Method],
+        flow: Flow,
+        alarm: Alarm,
+        ended: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.work: Final[dict[int, Work]] = {}  # what has not ended, by request
         self.begun = 0
-        self._connection, self._serving, self._methods = connection, serving, methods
-        self._loop = loop
+        self._caller, self._serving, self._methods = caller, serving, methods
+        self._flow, self._alarm, self._loop = flow, alarm, loop
+        self._on_end = ended
         self._unstarted = 0  # tasks that have not taken their first step
         # The tasks made since the last turn, to see whether they took it.
         self._fresh: list[tuple[Request, asyncio.Task[None], object]] = []
         self._behind: deque[Request] = deque()  # requests that wait until those have, or for room
         self._held: deque[tuple[Request, object]] = deque()  # answers that wait for room
         self.is_crowded = False  # something waits for room
+        self._credits: dict[int, asyncio.Future[None]] = {}  # streams that wait for credit
 
     def on_request(self, request: Request) -> None:
         """Begin a handler, after those that came before."""
@@ -96,16 +104,17 @@ class Handling:
             self._serving.refuse(request.id, request.method)
         elif self._behind or (self._unstarted and not self._begins_later(request)):
             self._behind.append(request)
-        elif not self._connection.has_room():
+        elif not self._flow.has_room():
             self._behind.append(request)
-            self.is_crowded = True
+            self._wait_for_room()
         else:
             self._begin(request)
 
-    def on_room(self) -> None:
-        """The peer reads again, or a turn is over: go on with what had to wait for that."""
-        if self.is_crowded:
-            self._loop.call_soon(self._go_on_behind, context=self._connection.context)
+    def on_credited(self, credited: Credited) -> None:
+        """A stream may go on."""
+        waiting = self._credits.get(credited.id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     def on_withdrawn(self, withdrawn: Withdrawn) -> None:
         """Nobody waits for this one any more."""
@@ -137,13 +146,14 @@ class Handling:
         """A task takes its first step."""
         self._unstarted -= 1
         if self._behind and not self._unstarted:
-            self._loop.call_soon(self._go_on_behind, context=self._connection.context)
+            self._loop.call_soon(self._go_on_behind, context=self._flow.context)
 
     def _go_on_behind(self) -> None:
         """Say and begin what has waited, while there is room for answers."""
         if not (self._held or self._behind):
             return  # they were given up: the connection has ended
-        has_room = self._connection.has_room
+        has_room = self._flow.has_room
+        self.is_crowded = False
         while self._held and has_room():
             self._say(*self._held.popleft())
         while self._behind and has_room():
@@ -154,12 +164,19 @@ class Handling:
                 self._serving.drop(request.id)
             else:
                 self._begin(request)
-        self.is_crowded = bool(self._held or self._behind) and not has_room()
-        self._connection.flush_soon()
+        if (self._held or self._behind) and not has_room():
+            self._wait_for_room()
+        self._flow.flush_soon()
+
+    def _wait_for_room(self) -> None:
+        """Go on with what waits when the peer reads again, or a turn is over."""
+        if not self.is_crowded:
+            self.is_crowded = True
+            self._flow.call_when_room(self._go_on_behind)
 
     def release(self) -> None:
         """Let go of the connection, once all has ended: the two would keep each other."""
-        del self._connection
+        del self._caller, self._on_end
 
     def _is_too_many(self, request: Request, kept: int) -> bool:
         """Above the limit, what will stay is refused; a plain handler has usually ended at once."""
@@ -179,7 +196,7 @@ class Handling:
             if active():
                 result = self._traced(method, request)
             else:
-                result = method.function(self._connection, *request.arguments)
+                result = method.function(self._caller, *request.arguments)
             if type(result) in _VALUES and not request.streams:
                 self._serving.answer(request.id, result)
             else:
@@ -244,12 +261,12 @@ class Handling:
                 self._ended(request.id)
 
     def _traced(self, method: Method, request: Request) -> object:
-        peer = self._connection.peer
+        peer = self._serving.peer
         with adopt(request.trace), span("rpc.begin", method=request.method, peer=peer):
-            return method.function(self._connection, *request.arguments)
+            return method.function(self._caller, *request.arguments)
 
     async def _traced_task(self, request: Request, coroutine: Coroutine[Any, Any, None]) -> None:
-        peer = self._connection.peer
+        peer = self._serving.peer
         with adopt(request.trace), span("rpc.serve", method=request.method, peer=peer):
             await coroutine
 
@@ -268,17 +285,17 @@ class Handling:
 
     async def _produce(self, request: Request, items: AsyncIterator[object]) -> None:
         self._started()
-        serving, connection, id_, sent = self._serving, self._connection, request.id, 0
+        serving, flow, id_, sent = self._serving, self._flow, request.id, 0
         try:
             while True:
-                while not (room := connection.has_room()) or not serving.may_send(id_):
-                    await connection.wait_for_room(id_ if room else 0)
+                while not (room := flow.has_room()) or not serving.may_send(id_):
+                    await (self._wait_for_credit(id_) if room else flow.wait_for_room())
                 try:
                     value = await anext(items)
                 except StopAsyncIteration:
                     break
                 serving.item(id_, value)
-                connection.flush_soon()
+                flow.flush_soon()
                 sent += 1
                 if sent % ITEMS_PER_TURN == 0:
                     await asyncio.sleep(0)
@@ -292,6 +309,15 @@ class Handling:
                 await _close(items)
             finally:
                 self._ended(id_)
+
+    async def _wait_for_credit(self, id_: int) -> None:
+        waiting = self._credits[id_] = self._loop.create_future()
+        self._serving.starved(id_, int(self._loop.time() * SECOND_NS))
+        self._alarm.bring_forward(self._serving.wake_ns)
+        try:
+            await waiting
+        finally:
+            del self._credits[id_]
 
     def _follow(self, request: Request, future: asyncio.Future[Any], work: Work) -> None:
         """Answer with what becomes of a future that the handler has returned."""
@@ -318,11 +344,11 @@ class Handling:
 
     def _answer(self, request: Request, value: object) -> None:
         """The result of what went on: say it, or hold it until the peer has read enough."""
-        if self._connection.has_room():
+        if self._flow.has_room():
             self._serving.answer(request.id, value)
         else:
             self._held.append((request, value))
-            self.is_crowded = True
+            self._wait_for_room()
 
     def _say(self, request: Request, value: object) -> None:
         """Say a result that was held, if somebody still wants to know it."""
@@ -336,8 +362,8 @@ class Handling:
 
     def _ended(self, id_: int) -> None:
         del self.work[id_]
-        self._connection.flush_soon()
-        self._connection.work_ended()
+        self._flow.flush_soon()
+        self._on_end()
 
     def _fail(self, request: Request, error: BaseException) -> None:
         """Answer with an error that strangers may see; the rest goes to the log."""

@@ -1,13 +1,13 @@
-"""Outbox: the messages of one turn of the event loop, leaving together.
+"""Outbox: messages become bytes, and those of one turn of the event loop leave together.
 
-A system call costs as much as everything else that a small message needs. So a
-message is only put here; the shell takes all that have gathered, once per turn,
-and hands them to the socket in one piece: thirty-two answers, one ``send``.
+What gathers, and why, is `sdkit.net.outbox`; here a message is packed, measured and
+checked before it is put there, so that nothing leaves that its receiver must refuse.
 """
 
 from __future__ import annotations
 
 from sdkit.errors import LimitExceeded
+from sdkit.net import outbox
 from sdkit.rpc.frames import (
     ELEMENTS_MAX,
     HEADER,
@@ -27,7 +27,7 @@ _pack = packer.pack
 _pack_any = packer_of_any.pack
 
 
-class Outbox:
+class Outbox(outbox.Outbox):
     """What one side of a connection is about to send.
 
     Args:
@@ -35,10 +35,9 @@ class Outbox:
     """
 
     def __init__(self, name: str, peer: str) -> None:
+        super().__init__()
         self.name, self.peer = name, peer
         self.frame_bytes_max = HELLO_BYTES_MAX  # what the peer accepts
-        self.parts: list[bytes] = []  # lengths and messages, in order
-        self.bytes = 0  # of messages, in there
 
     def put(self, message: tuple[object, ...], *, is_simple: bool = True) -> int:
         """Add a message; the length of its frame.
@@ -79,13 +78,6 @@ class Outbox:
         if active():
             self._trace(message, length)
         return length
-
-    def take(self) -> bytes:
-        """Everything put in since the last time, as one piece."""
-        data = b"".join(self.parts)
-        self.parts.clear()
-        self.bytes = 0
-        return data
 
     def _trace(self, message: tuple[object, ...], length: int) -> None:
         kind = Kind(message[0])  # type: ignore[arg-type]  # ours, so it is one

@@ -76,6 +76,11 @@ class Serving:
         self._stall_ns = nanoseconds(limits.stall_timeout_s)
         self._credit: dict[int, int] = {}
 
+    @property
+    def peer(self) -> str:
+        """What the other side calls itself."""
+        return self._outbox.peer
+
     def is_withdrawn(self, id_: int) -> bool:
         """Whether the peer, or the clock, has taken this request back."""
         return self.requests.get(id_, CANCEL) == CANCEL

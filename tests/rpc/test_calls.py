@@ -23,8 +23,8 @@ from sdkit.errors import (
     SdkitError,
     UnknownMethod,
 )
+from sdkit.net.flow import PARTS_PER_WRITE
 from sdkit.rpc import AnswerTooLarge, Connection, Detached, Interrupted, Limits, connect
-from sdkit.rpc.connection import PARTS_PER_WRITE
 from sdkit.rpc.hello import Side
 from sdkit.rpc.session import Session
 from sdkit.sim.loop import run
@@ -106,7 +106,7 @@ def test_handlers_begin_in_the_order_of_the_calls_whatever_their_kind() -> None:
 def test_calls_started_in_one_turn_leave_thirty_two_at_a_time(calls: int, sends: int) -> None:
     async def main() -> list[int]:
         async with connected() as (_, connection):
-            transport = connection._transport
+            transport = connection._flow.transport
             assert transport is not None
             sent: list[int] = []
             write = transport.write
@@ -305,8 +305,8 @@ def test_a_lost_connection_makes_sent_calls_indeterminate_and_others_not() -> No
         async with serving() as server, await connect(*server.address) as connection:
             sent = connection.start("sleep", 10.0)
             await asyncio.sleep(0.1)
-            assert connection._transport is not None
-            connection._transport.abort()
+            assert connection._flow.transport is not None
+            connection._flow.transport.abort()
             unsent = connection.start("sleep", 10.0)
             with pytest.raises(ConnectionLost):
                 await sent
@@ -336,8 +336,8 @@ def test_what_belongs_to_a_connection_is_told_of_its_end_and_its_handlers_are_ca
                 connection.start("hold").cancelled()
                 await asyncio.sleep(0.1)
                 (ours,) = server.connections.values()
-                assert connection._transport is not None
-                connection._transport.abort()
+                assert connection._flow.transport is not None
+                connection._flow.transport.abort()
                 await ours.wait_closed()
                 ours.on_close(lambda: told.append("late"))
             assert not server.connections

@@ -198,7 +198,7 @@ def test_a_server_that_calls_back_while_its_answers_are_not_read_still_hears_the
             await asyncio.sleep(0.5)
             connection.notify("note", b"x" * 500_000)  # fills the write buffer
             await asyncio.sleep(0.5)
-            assert connection.writing_paused
+            assert connection._flow.paused
             await connection.start("note", b"")
             heard.set()
             return b""

@@ -57,8 +57,8 @@ async def flooded(
 
 
 def unsent(connection: Connection) -> int:
-    assert connection._transport is not None
-    return connection._transport.get_write_buffer_size() + connection._outbox.bytes
+    assert connection._flow.transport is not None
+    return connection._flow.transport.get_write_buffer_size() + connection._outbox.bytes
 
 
 @pytest.mark.parametrize("handler", KINDS)
@@ -245,13 +245,13 @@ def test_a_call_on_a_connection_that_was_lost_while_full_does_not_wait_for_room(
     async def main() -> str:
         async with connected() as (server, connection):
             for each in server.connections.values():
-                assert each._transport is not None
-                each._transport.pause_reading()
+                assert each._flow.transport is not None
+                each._flow.transport.pause_reading()
             calls = [connection.start("echo", b"x" * 1_000_000) for _ in range(5)]
             await asyncio.sleep(0.1)
-            assert connection.writing_paused
-            assert connection._transport is not None
-            connection._transport.abort()
+            assert connection._flow.paused
+            assert connection._flow.transport is not None
+            connection._flow.transport.abort()
             await asyncio.gather(*calls, return_exceptions=True)
             with pytest.raises(SdkitError) as caught:
                 await connection.call("echo", 1)

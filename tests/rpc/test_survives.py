@@ -255,8 +255,8 @@ def test_so_is_a_connection_that_the_peer_broke_off() -> None:
                 (other,) = server.connections.values()
                 gone: list[weakref.ref[Any]] = [weakref.ref(connection)]
                 gone.append(weakref.ref(other))
-                assert connection._transport is not None
-                connection._transport.write(b"nonsense")
+                assert connection._flow.transport is not None
+                connection._flow.transport.write(b"nonsense")
                 await connection.wait_closed()
                 del connection, other
                 await asyncio.sleep(0.1)

@@ -34,8 +34,8 @@ def ours(connection_type: type[Connection] = Connection) -> Make:
         ):
 
             def cut() -> None:
-                if caller._transport is not None:
-                    caller._transport.abort()
+                if caller._flow.transport is not None:
+                    caller._flow.transport.abort()
 
             yield Pair(caller, cut)
 

@@ -96,7 +96,8 @@ class Flow:
 
     def call_when_room(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once, in a later turn, when the peer has read enough."""
-        self._waiting.append(callback)
+        if callback not in self._waiting:
+            self._waiting.append(callback)
 
     def flush(self) -> None:
         """Send what is in the outbox."""

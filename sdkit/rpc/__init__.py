@@ -19,6 +19,7 @@ Read in this order
     handlers      which function serves a method, and what it may be given
     stream        the reading end of a stream
     calling       the caller's half: call, start, notify, stream
+    run_queue     when a handler begins, and when its result is said
     handling      running handlers, in order, each to its one end
     connection    the asyncio shell: a socket, a clock, and the session
     client        `connect`

@@ -5,21 +5,14 @@ is answered on the spot, a future gets a callback, a coroutine or a stream a
 task. A task costs more than all the rest of a call (``create_task`` and a
 switch: 5 of 8 us), so nothing else gets one.
 
-Four things to notice
-    1. *Handlers begin in the order in which requests arrived*, whatever their
-       kind. A task takes its first step in the loop's next turn; a plain
-       handler that arrives behind it in the same read would overtake it. So
-       while a task has not begun, a plain one, and everything behind it, waits
-       in a queue (`_behind`). A client may therefore send "begin" and the first
-       statement without waiting between them.
+Three things to notice
+    1. *When a handler begins is decided in one place*, `sdkit.rpc.run_queue`: in the
+       order of the requests, and not while the peer leaves unread what we say.
+       After ``write_buffer_bytes`` in one turn, too, the rest waits for the next:
+       other connections want theirs.
     2. *Cancelling lets a task begin first.* A task that is cancelled before its
        first step never runs, so that it could not even say that it has ended.
-    3. *No answers without room.* While the peer leaves more than
-       ``write_buffer_bytes`` unread nothing further is begun, and the results of
-       what goes on are held as they are, not packed: requests of a few bytes
-       cannot make us copy gigabytes. After as much in one turn, too, the rest
-       waits for the next: other connections want theirs.
-    4. *Whatever a handler returns or raises, its request is finished exactly
+    3. *Whatever a handler returns or raises, its request is finished exactly
        once*, by the ``finally`` of its task or by its callback, and no other
        request notices. That makes the limit on calls in flight true. Only
        ``SystemExit`` and ``KeyboardInterrupt`` go further, after the answer:
@@ -31,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import CoroutineType
 from typing import Any, Final
@@ -43,6 +35,7 @@ from sdkit.net.flow import Flow
 from sdkit.net.limits import SECOND_NS
 from sdkit.rpc.handlers import Detached, Method
 from sdkit.rpc.messages import Credited, Request, Withdrawn
+from sdkit.rpc.run_queue import RunQueue
 from sdkit.rpc.serving import Serving
 from sdkit.trace import adopt, span
 from sdkit.trace.record import active
@@ -89,26 +82,22 @@ class Handling:
         self._caller, self._serving, self._methods = caller, serving, methods
         self._flow, self._alarm, self._loop = flow, alarm, loop
         self._on_end = ended
-        self._unstarted = 0  # tasks that have not taken their first step
-        # The tasks made since the last turn, to see whether they took it.
+        self._queue: Final = RunQueue(methods, flow.has_room)
+        # The tasks made since the last turn, to see whether they took their first step.
         self._fresh: list[tuple[Request, asyncio.Task[None], object]] = []
-        self._behind: deque[Request] = deque()  # requests that wait until those have, or for room
-        self._held: deque[tuple[Request, object]] = deque()  # answers that wait for room
         self.is_crowded = False  # something waits for room
         self._credits: dict[int, asyncio.Future[None]] = {}  # streams that wait for credit
 
     def on_request(self, request: Request) -> None:
         """Begin a handler, after those that came before."""
-        kept = len(self.work) + len(self._behind) + len(self._held)
+        queue = self._queue
+        kept = len(self.work) + len(queue.requests) + len(queue.results)
         if kept >= self._serving.requests_max and self._is_too_many(request, kept):
             self._serving.refuse(request.id, request.method)
-        elif self._behind or (self._unstarted and not self._begins_later(request)):
-            self._behind.append(request)
-        elif not self._flow.has_room():
-            self._behind.append(request)
-            self._wait_for_room()
-        else:
+        elif queue.enter(request):
             self._begin(request)
+        elif queue.waits_for_room():
+            self._wait_for_room()
 
     def on_credited(self, credited: Credited) -> None:
         """A stream may go on."""
@@ -127,8 +116,7 @@ class Handling:
 
     def stop(self) -> None:
         """Cancel everything that may be cancelled; `Connection.closed` says when it has ended."""
-        self._behind.clear()
-        self._held.clear()
+        self._queue.clear()
         for id_, work in list(self.work.items()):
             if isinstance(work, Detached):
                 self._serving.drop(id_)
@@ -138,33 +126,22 @@ class Handling:
 
     # ------------------------------------------------------------- beginning
 
-    def _begins_later(self, request: Request) -> bool:
-        method = self._methods.get(request.method)
-        return method is not None and method.begins_later
-
-    def _started(self) -> None:
+    def _started(self, id_: int) -> None:
         """A task takes its first step."""
-        self._unstarted -= 1
-        if self._behind and not self._unstarted:
-            self._loop.call_soon(self._go_on_behind, context=self._flow.context)
+        if self._queue.stepped(id_):
+            self._loop.call_soon(self._work_off, context=self._flow.context)
 
-    def _go_on_behind(self) -> None:
-        """Say and begin what has waited, while there is room for answers."""
-        if not (self._held or self._behind):
-            return  # they were given up: the connection has ended
-        has_room = self._flow.has_room
+    def _work_off(self) -> None:
+        """Say and begin what has waited, while that may be."""
         self.is_crowded = False
-        while self._held and has_room():
-            self._say(*self._held.popleft())
-        while self._behind and has_room():
-            if self._unstarted and not self._begins_later(self._behind[0]):
-                break  # a plain handler, with a new task before it
-            request = self._behind.popleft()
-            if self._serving.is_withdrawn(request.id):
-                self._serving.drop(request.id)
+        while (entry := self._queue.next()) is not None:
+            if isinstance(entry, tuple):
+                self._say(*entry)
+            elif self._serving.is_withdrawn(entry.id):
+                self._serving.drop(entry.id)
             else:
-                self._begin(request)
-        if (self._held or self._behind) and not has_room():
+                self._begin(entry)
+        if self._queue.waits_for_room():
             self._wait_for_room()
         self._flow.flush_soon()
 
@@ -172,7 +149,7 @@ class Handling:
         """Go on with what waits when the peer reads again, or a turn is over."""
         if not self.is_crowded:
             self.is_crowded = True
-            self._flow.call_when_room(self._go_on_behind)
+            self._flow.call_when_room(self._work_off)
 
     def release(self) -> None:
         """Let go of the connection, once all has ended: the two would keep each other."""
@@ -180,7 +157,7 @@ class Handling:
 
     def _is_too_many(self, request: Request, kept: int) -> bool:
         """Above the limit, what will stay is refused; a plain handler has usually ended at once."""
-        return self._begins_later(request) or kept >= 2 * self._serving.requests_max
+        return self._queue.begins_later(request) or kept >= 2 * self._serving.requests_max
 
     def _begin(self, request: Request) -> None:
         """Call the handler, and answer if that was all."""
@@ -233,7 +210,7 @@ class Handling:
     def _start_task(
         self, request: Request, coroutine: Coroutine[Any, Any, None], result: object
     ) -> None:
-        self._unstarted += 1
+        self._queue.new.add(request.id)
         if active():
             coroutine = self._traced_task(request, coroutine)
         task = self._loop.create_task(coroutine, name=request.method)
@@ -251,14 +228,18 @@ class Handling:
         fresh, self._fresh = self._fresh, []
         for each in fresh:
             request, task, result = each
+            if request.id not in self._queue.new:
+                continue  # it has begun
             if not task.done():
-                continue  # it has begun, or will
-            if self.work.get(request.id) is task:  # done, and it did not say so
-                if isinstance(result, CoroutineType):
-                    result.close()
-                self._started()
-                self._fail(request, asyncio.CancelledError())
-                self._ended(request.id)
+                self._fresh.append(each)  # made behind another, it steps behind this look
+                continue
+            if isinstance(result, CoroutineType):
+                result.close()
+            self._started(request.id)
+            self._fail(request, asyncio.CancelledError())
+            self._ended(request.id)
+        if self._fresh:
+            self._loop.call_soon(self._look_at_fresh)
 
     def _traced(self, method: Method, request: Request) -> object:
         peer = self._serving.peer
@@ -273,7 +254,7 @@ class Handling:
     # ------------------------------------------------------------- going on
 
     async def _serve(self, request: Request, coroutine: CoroutineType[Any, Any, object]) -> None:
-        self._started()
+        self._started(request.id)
         try:
             self._answer(request, await coroutine)
         except BaseException as error:
@@ -284,7 +265,7 @@ class Handling:
             self._ended(request.id)
 
     async def _produce(self, request: Request, items: AsyncIterator[object]) -> None:
-        self._started()
+        self._started(request.id)
         serving, flow, id_, sent = self._serving, self._flow, request.id, 0
         try:
             while True:
@@ -347,7 +328,7 @@ class Handling:
         if self._flow.has_room():
             self._serving.answer(request.id, value)
         else:
-            self._held.append((request, value))
+            self._queue.results.append((request, value))
             self._wait_for_room()
 
     def _say(self, request: Request, value: object) -> None:

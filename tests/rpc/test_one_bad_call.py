@@ -446,6 +446,27 @@ def test_a_handler_whose_task_is_cancelled_before_its_first_step_is_answered() -
     run(main())
 
 
+def test_all_of_several_handlers_that_are_cancelled_before_their_first_step_are_answered() -> None:
+    def end_all(_connection: Connection) -> None:
+        def cancel() -> None:
+            for task in asyncio.all_tasks():
+                if task.get_name() == "late":
+                    task.cancel()
+
+        asyncio.get_running_loop().call_soon(cancel)  # before the tasks of the same read
+
+    async def late(_connection: Connection) -> None:
+        await asyncio.sleep(1)
+
+    async def main() -> list[object]:
+        async with an_innocent({"end_all": end_all, "late": late}) as connection:
+            connection.notify("end_all")
+            calls = [connection.start("late", timeout_s=10.0) for _ in range(3)]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(each) for each in run(main())] == [Interrupted] * 3
+
+
 # ------------------------------------------------------------- a peer that cannot read us
 
 

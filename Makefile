@@ -5,7 +5,6 @@ BIN := .venv/bin
 
 # `make test ROOM=store`: its own tests, those of its specification, and its scenarios.
 SPEC_storage := disk journal
-SPEC_net := rpc
 SCENARIOS_store := bank levels registers
 SCENARIOS_breaker := cascade
 SCENARIOS_hashing := hashing

@@ -20,7 +20,7 @@ import rpyc
 from rpyc.utils.server import ThreadedServer
 
 from benchmarks.harness import Bar, Contender, Work
-from sdkit.net import Connection, Server, connect
+from sdkit.rpc import Connection, Server, connect
 
 SECONDS = 0.6  # per measurement
 PAYLOAD = b"x" * 100
@@ -36,7 +36,7 @@ def table() -> list[Work]:
             "calls/s",
             "more",
             [
-                Contender("sdkit.net", "ours", lambda: _ours("echo", 1, 64)),
+                Contender("sdkit.rpc", "ours", lambda: _ours("echo", 1, 64)),
                 Contender("rpyc", "peer", lambda: _rpyc(64)),
                 Contender("raw asyncio.Protocol frames", "limit", lambda: _raw(1, 64)),
             ],
@@ -47,7 +47,7 @@ def table() -> list[Work]:
             "calls/s",
             "more",
             [
-                Contender("sdkit.net", "ours", lambda: _ours("echo_later", 1, 64)),
+                Contender("sdkit.rpc", "ours", lambda: _ours("echo_later", 1, 64)),
                 Contender("raw asyncio.Protocol frames", "limit", lambda: _raw(1, 64)),
             ],
             [Bar("limit", 0.14)],
@@ -57,7 +57,7 @@ def table() -> list[Work]:
             "calls/s",
             "more",
             [
-                Contender("sdkit.net", "ours", lambda: _ours("echo", 16, 1)),
+                Contender("sdkit.rpc", "ours", lambda: _ours("echo", 16, 1)),
                 Contender("raw asyncio.Protocol frames", "limit", lambda: _raw(16, 1)),
             ],
             [Bar("limit", 0.5)],

@@ -21,7 +21,7 @@ from sdkit.breaker import (
     Retry,
     Timeout,
 )
-from sdkit.net import Connection, Server, connect
+from sdkit.rpc import Connection, Server, connect
 
 Ask = Callable[..., Awaitable[object]]
 

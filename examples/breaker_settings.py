@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import cast
 
 from sdkit.breaker import Breaker, CircuitOpen, Following
-from sdkit.net import Connection, Server, connect
+from sdkit.rpc import Connection, Server, connect
 
 DOCUMENT = {
     "profile-service": {

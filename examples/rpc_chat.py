@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from sdkit.net import Connection, Server, ServerConfig, connect
+from sdkit.rpc import Connection, Server, ServerConfig, connect
 
 SECRET = "only members have this"
 

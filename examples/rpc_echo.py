@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from sdkit.errors import DeadlineExceeded, InvalidArgument
-from sdkit.net import Connection, Server, connect
+from sdkit.rpc import Connection, Server, connect
 
 
 def echo(_connection: Connection, text: str) -> str:

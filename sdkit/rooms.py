@@ -21,7 +21,7 @@ from sdkit.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from sdkit.host import Host
-    from sdkit.net.server import Server, ServerConfig
+    from sdkit.rpc.server import Server, ServerConfig
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ import pkgutil
 del socket.AF_UNIX
 import sdkit
 rooms = ("host", "errors", "trace", "arguments", "forks", "ownership", "storage", "sim", "breaker",
-         "hashing", "check", "spec", "store", "net", "script", "scenarios", "without", "rooms")
+         "hashing", "check", "spec", "store", "net", "rpc", "script", "scenarios", "without",
+         "rooms")
 for info in pkgutil.walk_packages(sdkit.__path__, "sdkit."):
     if info.name.split(".")[1] in rooms:
         importlib.import_module(info.name)

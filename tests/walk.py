@@ -23,7 +23,7 @@ from typing import Any
 
 import sdkit
 from sdkit.host import Host
-from sdkit.net import Server, connect
+from sdkit.rpc import Server, connect
 from sdkit.store import StoreClient, StoreServer
 
 PACKAGE = str(Path(sdkit.__file__).parent)

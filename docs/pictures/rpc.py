@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from sdkit.errors import DeadlineExceeded
 from sdkit.host import running_on
-from sdkit.net import Connection, Limits, Server, ServerConfig, connect
+from sdkit.rpc import Connection, Limits, Server, ServerConfig, connect
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.trace import Record, SequenceDiagram, listening

@@ -13,7 +13,7 @@ from sdkit.arguments import check_between
 from sdkit.cli.addresses import FORMS, parse_address
 from sdkit.cli.options import chosen_secret
 from sdkit.cli.units import option, parse_seconds
-from sdkit.net import rpc
+from sdkit.rpc import connect
 
 DAY_S: Final = 86_400.0
 
@@ -45,7 +45,7 @@ def metrics(
 
 
 async def _fetch(host: str, port: int, secret: str | None, timeout_s: float) -> str:
-    connection = await rpc.connect(host, port, secret=secret, timeout_s=timeout_s)
+    connection = await connect(host, port, secret=secret, timeout_s=timeout_s)
     try:
         return str(await connection.call("metrics", timeout_s=timeout_s))
     finally:

@@ -28,8 +28,8 @@ import typer
 
 from sdkit.cli.units import option, parse_bytes, parse_seconds, size_in_words
 from sdkit.errors import InvalidArgument
-from sdkit.net.server import ServerConfig
 from sdkit.rooms import ROOMS
+from sdkit.rpc.server import ServerConfig
 
 OTHERS_MAY_READ: Final = 0o044
 

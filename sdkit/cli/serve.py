@@ -28,8 +28,8 @@ from sdkit.cli.lazy import LazyGroup, show_help
 from sdkit.cli.options import chosen_secret, command, config_from
 from sdkit.cli.streams import ReaderGone
 from sdkit.host import Host, running_on
-from sdkit.net.server import ServerConfig
 from sdkit.rooms import ROOMS, Room, find
+from sdkit.rpc.server import ServerConfig
 from sdkit.trace import Record, listening
 
 _DATA = typer.Option("--data", help="Data directory; made if missing, locked while it runs.")

@@ -1,84 +1,29 @@
-"""Outbox: the messages of one turn of the event loop, leaving together.
+"""Outbox: what was said in one turn of the event loop, leaving together.
 
-A system call costs as much as everything else that a small message needs. So a
-message is only put here; the shell takes all that have gathered, once per turn,
-and hands them to the socket in one piece: thirty-two answers, one ``send``.
+A system call costs as much as everything else that a small message needs. So what
+is said is only put here; `sdkit.net.flow` takes all that has gathered, once per
+turn, and hands it to the socket in one piece: thirty-two answers, one ``send``.
 """
 
 from __future__ import annotations
 
-from sdkit.errors import LimitExceeded
-from sdkit.net.frames import (
-    ELEMENTS_MAX,
-    HEADER,
-    TOO_MANY,
-    check_readable,
-    has_too_many_elements,
-    packer,
-    packer_of_any,
-    unsendable,
-)
-from sdkit.net.hello import HELLO_BYTES_MAX
-from sdkit.net.messages import CALL, ERROR, NOTIFY, STREAM, Kind
-from sdkit.trace import event
-from sdkit.trace.record import active
-
-_pack = packer.pack
-_pack_any = packer_of_any.pack
-
 
 class Outbox:
-    """What one side of a connection is about to send.
+    """Bytes that are about to be sent.
 
-    Args:
-        name, peer: how the two sides are called in traces.
+    Attributes:
+        parts: the pieces, in order. They are joined once, when they leave.
+        bytes: how many of them hold messages.
     """
 
-    def __init__(self, name: str, peer: str) -> None:
-        self.name, self.peer = name, peer
-        self.frame_bytes_max = HELLO_BYTES_MAX  # what the peer accepts
-        self.parts: list[bytes] = []  # lengths and messages, in order
-        self.bytes = 0  # of messages, in there
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.bytes = 0
 
-    def put(self, message: tuple[object, ...], *, is_simple: bool = True) -> int:
-        """Add a message; the length of its frame.
-
-        Args:
-            is_simple: False if it may hold, of somebody else, what is not in `SIMPLE`. Then it
-                is read back before it leaves: one that the peer cannot read would
-                end the connection, and with it every other call. That costs a
-                quarter of a microsecond and as much as packing it.
-
-        Raises:
-            InvalidArgument: it holds what cannot be carried.
-            LimitExceeded: it is longer, or has more elements, than the peer accepts.
-                In both cases nothing was added.
-        """
-        try:
-            frame: bytes
-            if is_simple:
-                frame = _pack(message)
-            else:
-                frame = _pack_any(message)
-                check_readable(frame)
-        except Exception as error:  # of any kind: a value may be of a class that raises its own
-            raise unsendable(error) from error
-        length = len(frame)
-        if length > self.frame_bytes_max:
-            raise LimitExceeded(
-                f"a message of {length} bytes; {self.peer} accepts at most "
-                f"{self.frame_bytes_max} in one frame",
-                length=length,
-                limit=self.frame_bytes_max,
-            )
-        if length > ELEMENTS_MAX and has_too_many_elements(frame):
-            raise LimitExceeded(TOO_MANY, limit=ELEMENTS_MAX)
-        self.parts.append(HEADER.pack(length))
-        self.parts.append(frame)
-        self.bytes += length
-        if active():
-            self._trace(message, length)
-        return length
+    def add(self, data: bytes) -> None:
+        """Put ``data`` behind what is there."""
+        self.parts.append(data)
+        self.bytes += len(data)
 
     def take(self) -> bytes:
         """Everything put in since the last time, as one piece."""
@@ -86,14 +31,3 @@ class Outbox:
         self.parts.clear()
         self.bytes = 0
         return data
-
-    def _trace(self, message: tuple[object, ...], length: int) -> None:
-        kind = Kind(message[0])  # type: ignore[arg-type]  # ours, so it is one
-        facts: dict[str, object] = {}
-        if len(message) > 1 and kind not in (Kind.HELLO, Kind.PROOF):
-            facts["id"] = message[1]
-        if kind in (CALL, NOTIFY, STREAM):
-            facts["method"] = message[2]
-        elif kind == ERROR:
-            facts["code"] = message[3]
-        event("rpc.send", source=self.name, target=self.peer, kind=kind.name, bytes=length, **facts)

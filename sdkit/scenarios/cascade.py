@@ -54,7 +54,7 @@ from sdkit.breaker import (
     Timeout,
 )
 from sdkit.errors import SdkitError
-from sdkit.net import Connection, Server, ServerConfig, connect
+from sdkit.rpc import Connection, Server, ServerConfig, connect
 from sdkit.sim.world import World, simulate
 
 PORT: Final = 7000

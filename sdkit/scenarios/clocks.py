@@ -25,7 +25,7 @@ from typing import Final
 
 from sdkit import host as hosts
 from sdkit.errors import Aborted, DeadlineExceeded, SdkitError
-from sdkit.net import Connection, Server, ServerConfig, connect
+from sdkit.rpc import Connection, Server, ServerConfig, connect
 from sdkit.sim.clocks import Clock
 from sdkit.sim.faults import Menu
 from sdkit.sim.machine import Machine

@@ -36,7 +36,7 @@ from sdkit.check import isolation as checker
 from sdkit.check.anomalies import Anomaly
 from sdkit.check.explain_circles import MEANINGS
 from sdkit.check.levels import forbidden
-from sdkit.net import Limits
+from sdkit.rpc import Limits
 from sdkit.scenarios.levels_workload import MARKS, ROWS, Client, Rows
 from sdkit.scenarios.served_store import (
     LEVELS,

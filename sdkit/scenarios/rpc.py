@@ -25,7 +25,7 @@ from typing import Any, Final, cast
 
 from sdkit import host as hosts
 from sdkit.errors import Indeterminate, SdkitError, Unavailable
-from sdkit.net import Connection, Handler, Limits, Server, ServerConfig, connect
+from sdkit.rpc import Connection, Handler, Limits, Server, ServerConfig, connect
 from sdkit.sim.faults import Menu
 from sdkit.sim.life import living_only
 from sdkit.sim.scenario import Broken, Findings, Scenario, Stage

@@ -21,7 +21,7 @@ from typing import Any, Final, Self, TypeVar
 
 from sdkit import host as hosts
 from sdkit.errors import Aborted, DiskFailed, DiskUnavailable, Indeterminate, Unavailable
-from sdkit.net import Limits
+from sdkit.rpc import Limits
 from sdkit.sim.machine import Machine
 from sdkit.sim.scenario import Broken
 from sdkit.store import StoreClient, StoreServerConfig

@@ -34,7 +34,7 @@ WINDOW_BYTES = 20_000
 
 
 class Caller(Protocol):
-    """The calling end of a connection, as in `sdkit.net.Connection`."""
+    """The calling end of a connection, as in `sdkit.rpc.Connection`."""
 
     async def call(
         self, method: str, *arguments: object, timeout_s: float | None = None

@@ -31,10 +31,10 @@ from sdkit.errors import (
     Closed,
     InvalidArgument,
 )
-from sdkit.net import Connection, Limits, connect
 from sdkit.net.addresses import check_address, check_tls
-from sdkit.net.hello import check_secret
 from sdkit.net.limits import TIMEOUT_S_MAX
+from sdkit.rpc import Connection, Limits, connect
+from sdkit.rpc.hello import check_secret
 from sdkit.store import interface
 from sdkit.store.home import Home
 from sdkit.store.interface import Isolation, Level, TransactionInfo, VersionInfo

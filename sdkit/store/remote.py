@@ -43,7 +43,7 @@ from sdkit.errors import (
     SdkitError,
     Unavailable,
 )
-from sdkit.net import Connection, Stream
+from sdkit.rpc import Connection, Stream
 from sdkit.store.home import Home
 from sdkit.store.interface import Isolation
 from sdkit.store.limits import check_key_type, check_range, check_value_type

@@ -30,7 +30,7 @@ Things to notice
     * When a connection ends, its open transactions are aborted and their locks
       go to the next in line, at once. A transaction that is committing is beyond
       that: its record is in the log, so it completes (`StoreServer._abandon`).
-    * What need not wait is answered without a task (`sdkit.net.handlers`): `get`
+    * What need not wait is answered without a task (`sdkit.rpc.handlers`): `get`
       nearly always, and a write whose lock is free. Only what has to wait for a
       lock or for the disk is handed over as a coroutine.
 """
@@ -43,7 +43,7 @@ from typing import Final, TypeVar
 
 from sdkit.errors import Closed, InvalidArgument, InvalidState, Overloaded
 from sdkit.host import Host, check_host
-from sdkit.net import Connection, Handler, Server, ServerConfig
+from sdkit.rpc import Connection, Handler, Server, ServerConfig
 from sdkit.store.config import StoreConfig, check_config
 from sdkit.store.engine import StoreEngine
 from sdkit.store.isolation import level_of

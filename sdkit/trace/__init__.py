@@ -20,7 +20,7 @@ Read in this order
 
 Spans form a tree as in Dapper (Sigelman et al., 2010): each has an id, the id
 of its parent, and the id of the trace, which travel along with every remote
-call (`sdkit.net.rpc_session`), so the tree goes on in other processes.
+call (`sdkit.rpc.session`), so the tree goes on in other processes.
 """
 
 from sdkit.trace.jsonlines import JsonLines

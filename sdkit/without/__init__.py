@@ -15,7 +15,7 @@ Read in this order
     storage     the safeguards of the journal
     store       those of transactions
     isolation   those of the levels
-    net         those of calls over a connection
+    rpc         those of calls over a connection
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from typing import Final
 
 from sdkit.errors import InvalidArgument
 from sdkit.without.isolation import SAFEGUARDS as ISOLATION
-from sdkit.without.net import SAFEGUARDS as NET
 from sdkit.without.parts import Parts, Safeguard
+from sdkit.without.rpc import SAFEGUARDS as RPC
 from sdkit.without.storage import SAFEGUARDS as STORAGE
 from sdkit.without.store import SAFEGUARDS as STORE
 
 __all__ = ["SAFEGUARDS", "Parts", "Safeguard", "assemble", "find"]
 
-SAFEGUARDS: Final = {each.name: each for each in (*STORAGE, *STORE, *ISOLATION, *NET)}
+SAFEGUARDS: Final = {each.name: each for each in (*STORAGE, *STORE, *ISOLATION, *RPC)}
 
 
 def find(name: str) -> Safeguard:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from sdkit.host import Host
-from sdkit.net.connection import Connection
+from sdkit.rpc.connection import Connection
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.storage.journal import Journal
 from sdkit.store import StoreClient, StoreEngine, StoreServer, StoreServerConfig

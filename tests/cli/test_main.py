@@ -190,7 +190,7 @@ def test_metrics_of_what_is_no_sdkit_server_says_so() -> None:
 
 def test_importing_a_room_loads_neither_typer_nor_rich_nor_hypothesis() -> None:
     code = (
-        "import sys, sdkit.store, sdkit.net, sdkit.storage, sdkit.trace;"
+        "import sys, sdkit.store, sdkit.rpc, sdkit.net, sdkit.storage, sdkit.trace;"
         "print([name for name in ('typer', 'rich', 'hypothesis', 'click') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,7 +16,8 @@ OTHERS = {"typer", "rich", "click", "pydantic", "hypothesis", "pytest", "asyncio
 OTHERS |= {"msgpack", "sortedcontainers"}
 BESIDES = {"sdkit", "sdkit.errors", "sdkit.arguments"}  # of every room
 HOST = {"sdkit.host", "sdkit.trace", "sdkit.forks", "sdkit.ownership"}
-FLOOR_1 = HOST | {"sdkit.storage", "sdkit.net", "msgpack"}
+NET = {"sdkit.net", "sdkit.rpc"}
+FLOOR_1 = HOST | NET | {"sdkit.storage", "msgpack"}
 
 
 def loaded(program: str) -> set[str]:
@@ -42,7 +43,8 @@ print(json.dumps([*ours, *({OTHERS} & sys.modules.keys())]))
         ("script", {"sdkit.script"}),
         ("breaker", {"sdkit.breaker", "asyncio"} | HOST),
         ("storage", {"sdkit.storage", "asyncio"} | HOST),
-        ("net", {"sdkit.net", "asyncio", "msgpack"} | HOST),
+        ("net", {"sdkit.net", "asyncio"} | HOST),
+        ("rpc", {"asyncio", "msgpack"} | NET | HOST),
         ("store", {"sdkit.store", "sortedcontainers", "asyncio"} | FLOOR_1),
     ],
 )
@@ -74,8 +76,21 @@ def test_without_a_command_no_room_is_loaded_nor_rich_nor_asyncio(words: tuple[s
 @pytest.mark.parametrize(
     ("command", "unneeded"),
     [
-        ("check", {"sdkit.store", "sdkit.net", "sdkit.sim", "sdkit.scenarios", "sdkit.spec"}),
-        ("journal", {"sdkit.store", "sdkit.net", "sdkit.sim", "sdkit.scenarios", "sdkit.check"}),
+        (
+            "check",
+            {"sdkit.store", "sdkit.net", "sdkit.rpc", "sdkit.sim", "sdkit.scenarios", "sdkit.spec"},
+        ),
+        (
+            "journal",
+            {
+                "sdkit.store",
+                "sdkit.net",
+                "sdkit.rpc",
+                "sdkit.sim",
+                "sdkit.scenarios",
+                "sdkit.check",
+            },
+        ),
         ("metrics", {"sdkit.store", "sdkit.sim", "sdkit.scenarios", "sdkit.check", "rich"}),
         ("serve", {"sdkit.store", "sdkit.sim", "sdkit.scenarios", "sdkit.check", "rich"}),
         ("shell", {"sdkit.sim", "sdkit.scenarios", "sdkit.check", "sdkit.breaker", "rich"}),

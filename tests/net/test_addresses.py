@@ -9,8 +9,9 @@ import socket
 import pytest
 
 from sdkit.errors import AddressInUse, InvalidArgument, NotConnected, Unavailable
-from sdkit.net import AddressUnusable, Server, ServerConfig, connect
+from sdkit.net import AddressUnusable
 from sdkit.net.addresses import cannot_listen
+from sdkit.rpc import Server, ServerConfig, connect
 from sdkit.sim.loop import run
 
 

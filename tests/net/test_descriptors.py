@@ -11,13 +11,14 @@ import pytest
 
 from sdkit.errors import Overloaded
 from sdkit.host import Host, running_on
-from sdkit.net import FewDescriptors, connect
+from sdkit.net import FewDescriptors
 from sdkit.net.descriptors import RESERVE, connections_possible
+from sdkit.rpc import connect
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.sim.sockets import SimulatedSocket
 from sdkit.trace.record import Record, listening
-from tests.net.services import serving
+from tests.rpc.services import serving
 
 INFINITY = resource.RLIM_INFINITY
 

@@ -11,7 +11,7 @@ import pytest
 
 from sdkit import host as hosts
 from sdkit.errors import Aborted, Indeterminate, Unavailable
-from sdkit.net import Limits
+from sdkit.rpc import Limits
 from sdkit.sim.machine import Machine
 from sdkit.sim.world import World, simulate
 from sdkit.store import StoreClient, StoreServer, StoreServerConfig

@@ -14,7 +14,7 @@ from random import Random
 
 from sdkit import host as hosts
 from sdkit.errors import SdkitError
-from sdkit.net import Limits
+from sdkit.rpc import Limits
 from sdkit.sim.world import World, simulate
 from sdkit.store import StoreClient, StoreServer, StoreServerConfig
 

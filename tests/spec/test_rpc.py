@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sdkit.net import Connection, Limits, Server, ServerConfig, connect
+from sdkit.rpc import Connection, Limits, Server, ServerConfig, connect
 from sdkit.spec.rpc import Handlers, Make, Pair, rpc
 from tests.spec.bite import assert_caught
 from tests.spec.mutants import rpc as mutants
@@ -34,8 +34,8 @@ def ours(connection_type: type[Connection] = Connection) -> Make:
         ):
 
             def cut() -> None:
-                if caller._transport is not None:
-                    caller._transport.abort()
+                if caller._flow.transport is not None:
+                    caller._flow.transport.abort()
 
             yield Pair(caller, cut)
 

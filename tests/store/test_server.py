@@ -22,7 +22,7 @@ from sdkit.errors import (
     NotConnected,
     Overloaded,
 )
-from sdkit.net import Connection, connect
+from sdkit.rpc import Connection, connect
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
@@ -627,8 +627,8 @@ def test_a_client_that_stops_reading_in_the_middle_of_a_scan_hinders_nobody() ->
 
 
 def unsent_bytes(connection: Connection) -> int:
-    assert connection._transport is not None
-    return connection._transport.get_write_buffer_size()
+    assert connection._flow.transport is not None
+    return connection._flow.transport.get_write_buffer_size()
 
 
 def test_too_many_connections_are_told_so() -> None:

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from sdkit.errors import InvalidState
-from sdkit.net import Connection
+from sdkit.rpc import Connection
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run

@@ -6,14 +6,14 @@ import asyncio
 from typing import Any
 
 from sdkit.errors import ConnectionLost, InternalError, InvalidArgument, SdkitError
-from sdkit.net.asking import Asking
-from sdkit.net.connection import Connection
-from sdkit.net.messages import CALL, ERROR, Event, Failed, Request, Withdrawn
-from sdkit.net.rpc_calling import Waiter
-from sdkit.net.rpc_handling import Handling
-from sdkit.net.rpc_session import Session
-from sdkit.net.serving import Serving
-from sdkit.without import net as without
+from sdkit.rpc.asking import Asking
+from sdkit.rpc.calling import Waiter
+from sdkit.rpc.connection import Connection
+from sdkit.rpc.handling import Handling
+from sdkit.rpc.messages import CALL, ERROR, Event, Failed, Request, Withdrawn
+from sdkit.rpc.serving import Serving
+from sdkit.rpc.session import Session
+from sdkit.without import rpc as without
 
 
 class AnswersTheOldestCall(Connection):

@@ -17,6 +17,7 @@ Read in this order
     worker        the one thread in which a disk's blocking calls are made
     disk          files, and what a sync promises
     local_disk    that promise, kept on a directory of the real file system
+    local_host    the machine that owns such a directory
     wal           how records lie in a segment, and how to tell a good one
     snapshot      the state at one position, in a file
     damage        what is wrong, in words that help at night
@@ -47,6 +48,7 @@ from sdkit.storage.disk import Disk, File
 from sdkit.storage.follower import FollowerAhead, Truncated
 from sdkit.storage.journal import Journal
 from sdkit.storage.local_disk import LocalDisk
+from sdkit.storage.local_host import LocalHost
 
 __all__ = [
     "Cut",
@@ -58,6 +60,7 @@ __all__ = [
     "Journal",
     "JournalConfig",
     "LocalDisk",
+    "LocalHost",
     "Recovered",
     "Truncated",
     "UnexplainedDamage",

@@ -27,7 +27,6 @@ Read in this order
     surveying     read all and decide, the same for a start and for a look
     opening       the order of steps from a directory to a running log
     config        what durable means, and the other settings
-    meter         how much log lies behind a position
     waiting       what waits to be written, and who waits for it
     callbacks     functions of somebody else's, and what becomes of their errors
     group_commit  records, groups, syncs; and what to do when the disk says no

@@ -52,7 +52,6 @@ from sdkit.errors import (
 from sdkit.storage.callbacks import call_back, event
 from sdkit.storage.config import Durability, JournalConfig
 from sdkit.storage.disk import File
-from sdkit.storage.meter import Meter
 from sdkit.storage.segments import Segments, disk_failed, disk_unavailable
 from sdkit.storage.waiting import Backlog, Waiters, own_copy
 from sdkit.storage.wal import END, MARK, SegmentHeader, encode_claim, encode_records
@@ -96,7 +95,7 @@ class LogWriter:
         self.announced = synced  # the last LSN that `on_durable` has heard of
         self.written = synced
         self.synced = synced
-        self.meter = Meter(synced)
+        self.bytes_written = 0  # since this log was opened
         self.failure: SdkitError | None = None
         self.ended = False  # with an end record that is on the disk
         self._go_on_in(file, segments.kept[-1].header)
@@ -246,7 +245,7 @@ class LogWriter:
             await self._take_back(good, error, lost=True)
             return
         self.written = last
-        self.meter.add(last, len(data))
+        self.bytes_written += len(data)
         if self._durability is not Durability.SYNC and self._sync_timer is None:
             self._sync_timer = self.loop.call_later(self._interval_s, self._interval_is_over)
         if self._durability in (Durability.INTERVAL, Durability.OS):
@@ -290,7 +289,7 @@ class LogWriter:
         except OSError as error:
             await self._take_back(good, error, lost=False)
             return False
-        self.meter.add(self.written, self._file.size - good)
+        self.bytes_written += self._file.size - good
         return True
 
     def _claim(self) -> int:

@@ -98,7 +98,7 @@ class Journal:
         self._snapshotting = asyncio.Lock()
         self._snapshot_lsn = opened.snapshot_lsn
         self._snapshot_bytes = opened.snapshot_bytes
-        self._log_bytes_before = decision.bytes
+        self._bytes_covered = -decision.bytes  # of `LogWriter.bytes_written`, by the snapshot
         self._loop: Final = writer.loop
         self._thread = get_ident()
         renew_in_child(self, Journal._forget)
@@ -341,15 +341,14 @@ class Journal:
                 f"lsn is {lsn}; a snapshot can be taken of {self._snapshot_lsn} to {self.end}"
             )
         async with self._snapshotting:
+            covered = self._writer.bytes_written
             try:
                 with span("journal.snapshot", lsn=lsn):
                     await self._settle_log(lsn)
                     self._writer.rotate_soon()
                     size = await self._write_snapshot(lsn, chunks)
                 self._snapshot_lsn, self._snapshot_bytes = lsn, size
-                self._writer.meter.forget_before(lsn)
-                if lsn >= self.recovered.last_lsn:
-                    self._log_bytes_before = 0
+                self._bytes_covered = covered
                 await self._truncate()
             finally:
                 await self._segments.reserve.fill()
@@ -414,8 +413,13 @@ class Journal:
 
     @property
     def log_bytes(self) -> int:
-        """Bytes of log written since the newest snapshot's position: what a restart would read."""
-        return self._log_bytes_before + self._writer.meter.bytes_since(self._snapshot_lsn)
+        """Bytes of log written since the newest snapshot was begun.
+
+        About what a restart would read: what lay between the snapshot's position and the
+        end when it was begun is left out. (Counted by whole segments instead, a snapshot
+        that ends in the middle of one would leave the next one due at once.)
+        """
+        return self._writer.bytes_written - self._bytes_covered
 
     async def close(self) -> None:
         """Stop cleanly: write and sync what waits, and an end record. Safe to call twice.

@@ -306,7 +306,7 @@ class Journal:
         return self._writer.ended
 
     @property
-    def epoch(self) -> int:
+    def segment(self) -> int:
         """The number of the newest segment: a later open or rotation has a higher one."""
         return self._segments.number_max
 

@@ -69,7 +69,7 @@ class HidesARecordEverySecondTime(Journal):
         on_record: Callable[[int, bytes], None],
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        hidden = self.end if self.epoch % 2 == 0 else 0
+        hidden = self.end if self.segment % 2 == 0 else 0
         await super().replay(
             on_snapshot=on_snapshot,
             on_record=lambda lsn, record: None if lsn == hidden else on_record(lsn, record),

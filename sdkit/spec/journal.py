@@ -119,22 +119,54 @@ def journal(
                     assert subject.append(record) == lsn
                     if lsn % 6 == 0:
                         await subject.wait(lsn)
-                subject.hold("a follower", held)
+                await subject.hold("a follower", held)
                 assert subject.holders == {"a follower": held}
                 await subject.snapshot(snapshot_at, pieces(log[:snapshot_at]))
                 assert subject.first <= held
                 follower = subject.follow(held)
                 assert await anext(follower) == (held, log[held - 1])
                 await follower.aclose()
-                subject.release("a follower")
+                await subject.release("a follower")
                 await subject.snapshot(60, pieces(log))
                 if subject.first > 1:
                     with pytest.raises(LookupError):
-                        subject.hold("too late", 1)
+                        await subject.hold("too late", 1)
                     gone = subject.follow(1)
                     with pytest.raises(LookupError):
                         await anext(gone)
                 assert subject.first > 40, "nobody holds it, and the snapshot has it"
+                await subject.close()
+
+            play(main())
+
+        @given(st.integers(1, 40), st.booleans())
+        def test_what_is_held_is_still_held_when_it_is_opened_again(
+            self, held: int, released: bool
+        ) -> None:
+            async def main() -> None:
+                open_again = opener()
+                subject = await open_again()
+                log = [b"%03d" % number + bytes(500) for number in range(60)]
+                for lsn, record in enumerate(log, 1):
+                    assert subject.append(record) == lsn
+                    if lsn % 6 == 0:
+                        await subject.wait(lsn)
+                await subject.hold("gone", 1)
+                await subject.hold("a follower", held)
+                await subject.release("gone")
+                if released:
+                    await subject.release("a follower")
+                await subject.close()
+                subject = await open_again()
+                assert subject.holders == ({} if released else {"a follower": held})
+                assert await contents(subject) == log
+                await subject.snapshot(60, pieces(log))
+                if released:
+                    assert subject.first > 40
+                else:
+                    follower = subject.follow(held)
+                    assert await anext(follower) == (held, log[held - 1])
+                    await follower.aclose()
                 await subject.close()
 
             play(main())

@@ -21,6 +21,7 @@ from random import Random
 from sdkit.errors import SdkitError
 from sdkit.sim.disk import ShortWrite, SimulatedDisk, Step
 from sdkit.spec.journal_promises import (
+    HOLDER,
     REFUSED,
     Broken,
     Told,
@@ -56,6 +57,7 @@ class Case:
         except SdkitError as error:
             raise Broken(REFUSED, error.message) from error
         self.told.recovered(contents)
+        self.told.holds(journal.holders.get(HOLDER), journal.first)
         return journal
 
     async def start(self) -> Journal:
@@ -242,6 +244,29 @@ async def rotation_then_power_cut(case: Case) -> None:
     await case.open()
 
 
+async def holder_moves_while_the_log_is_cut(case: Case) -> None:
+    """Until a holder's new position is on the disk the old one has to be there to be read."""
+    journal = await case.open()
+    for _ in range(9):
+        await journal.wait(case.append(journal, 900))
+    case.told.held = {1}
+    await journal.hold(HOLDER, 1)
+    case.told.held = {1, 9}
+    moving: list[asyncio.Task[None]] = []
+
+    def when(step: Step) -> bool:
+        if step.operation == "sync_directory" and not moving:  # the snapshot has its name
+            moving.append(asyncio.ensure_future(journal.hold(HOLDER, 9)))
+        return step.operation == "rename" and step.path.endswith("holders")
+
+    async def work() -> None:
+        await journal.snapshot(journal.end, case.chunks(journal.end))
+        await asyncio.gather(*moving)
+
+    await case.dies(work(), when, power=False)
+    await case.open()
+
+
 SCHEDULES: dict[str, tuple[Callable[[Case], Awaitable[None]], tuple[str, ...]]] = {
     "test_a_kill_then_a_power_cut": (kill_then_power_cut, ("os", "interval")),
     "test_a_torn_group_then_another": (torn_group_then_another, ("sync",)),
@@ -251,6 +276,7 @@ SCHEDULES: dict[str, tuple[Callable[[Case], Awaitable[None]], tuple[str, ...]]] 
     "test_a_short_write": (short_write, ("sync", "os")),
     "test_a_foreign_record_in_a_torn_group": (foreign_record_in_a_torn_group, ("sync",)),
     "test_a_snapshot_then_a_power_cut": (snapshot_then_power_cut, ("sync", "os")),
+    "test_a_holder_moves_while_the_log_is_cut": (holder_moves_while_the_log_is_cut, ("sync",)),
     "test_a_rotation_then_a_power_cut": (rotation_then_power_cut, ("sync", "os")),
 }
 

@@ -32,6 +32,7 @@ Read in this order
     group_commit  records, groups, syncs; and what to do when the disk says no
     follower      reading a log that goes on
     snapshotting  a new snapshot in the old one's place
+    holders       who keeps the log from being truncated
     journal       all of it together: what the other rooms use
     inspect       what ``sdkit journal DIR`` shows
 

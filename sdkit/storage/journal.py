@@ -52,6 +52,7 @@ from sdkit.storage.config import JournalConfig, Recovered
 from sdkit.storage.disk import Claim, Disk
 from sdkit.storage.follower import Follower, FollowerAhead, Truncated
 from sdkit.storage.group_commit import LogWriter
+from sdkit.storage.holders import HOLDERS_NAME, Holders, check_name
 from sdkit.storage.opening import Opened, open_log, replay_log
 from sdkit.storage.recovery import Recovery
 from sdkit.storage.segments import Segments
@@ -78,6 +79,7 @@ class Journal:
     segments_type: type[Segments] = Segments
     follower_type: type[Follower] = Follower
     snapshots_type: type[SnapshotStore] = SnapshotStore
+    holders_type: type[Holders] = Holders
 
     def __init__(
         self,
@@ -93,8 +95,13 @@ class Journal:
         self._opened: Opened | None = opened
         self._segments: Final = opened.segments
         self._header: Final = decision.header
-        self._holders: dict[str, int] = {}
         self._snapshots: Final = self.snapshots_type(disk, opened.segments)
+        self._holders: Final = self.holders_type(
+            self.snapshots_type(disk, opened.segments, HOLDERS_NAME),
+            SnapshotHeader(self._header.room, self._header.journal_id, 0),
+            opened.holders,
+        )
+        self._holding = asyncio.Lock()
         self._snapshotting = asyncio.Lock()
         self._snapshot_lsn = opened.snapshot_lsn
         self._snapshot_bytes = opened.snapshot_bytes
@@ -363,38 +370,50 @@ class Journal:
         return await self._snapshots.write(header, chunks)
 
     async def _truncate(self) -> None:
-        await self._segments.truncate(min([self._snapshot_lsn + 1, *self._holders.values()]))
+        await self._segments.truncate(min([self._snapshot_lsn + 1, *self.holders.values()]))
 
-    def hold(self, name: str, lsn: int) -> None:
+    async def hold(self, name: str, lsn: int) -> None:
         """Keep every record from ``lsn`` on, for ``name``, until moved or released.
 
-        Holders live in memory: take them again after `open`, before the next snapshot.
+        While it is written it holds in this process already; when this returns, across
+        restarts and power cuts as well (`sdkit.storage.holders`). A sync of a small file.
 
         Raises:
-            InvalidArgument: ``name`` is no text, or ``lsn`` no LSN.
+            InvalidArgument: ``name`` is no text of 1 to 200 bytes, or ``lsn`` no LSN.
             Truncated: ``lsn`` is gone already.
+            LimitExceeded: a thousand names hold it.
+            DiskUnavailable: nothing has changed.
+            DiskFailed: the old position or the new one is on the disk; the lower one holds.
+            Closed: after `close`.
         """
-        self._check_loop()
-        if not isinstance(name, str):
-            raise InvalidArgument(f"name is {shown(name)}; a holder's name is text")
+        self._check_open()
+        check_name(name)
         check_between("lsn", lsn, 1, LSN_MAX)
-        if lsn < self.first:
-            raise Truncated(
-                f"{name} asks to hold record {lsn}; the log begins at {self.first}",
-                lsn=lsn,
-                first=self.first,
-            )
-        self._holders[name] = lsn
+        async with self._holding:
+            self._check_open()  # it may have been closed meanwhile
+            if lsn < self.first:
+                raise Truncated(
+                    f"{name} asks to hold record {lsn}; the log begins at {self.first}",
+                    lsn=lsn,
+                    first=self.first,
+                )
+            await self._holders.set(name, lsn)
 
-    def release(self, name: str) -> None:
-        """Let ``name``'s records go at the next snapshot; an unknown name is ignored."""
-        self._check_loop()
-        self._holders.pop(name, None)
+    async def release(self, name: str) -> None:
+        """Let ``name``'s records go at the next snapshot; an unknown name is ignored.
+
+        Raises what `hold` raises of the disk; the name may hold on then.
+        """
+        self._check_open()
+        async with self._holding:
+            self._check_open()
+            if name in self._holders.lsns:
+                await self._holders.set(name, None)
 
     @property
     def holders(self) -> Mapping[str, int]:
         """Who keeps the log from being truncated, and from which LSN on."""
-        return dict(self._holders)
+        return dict(self._holders.lsns)
 
     @property
     def first(self) -> int:
@@ -424,7 +443,7 @@ class Journal:
     async def close(self) -> None:
         """Stop cleanly: write and sync what waits, and an end record. Safe to call twice.
 
-        A snapshot under way is waited for. A disk too full for the end record is no
+        A snapshot or a holder being written is waited for. A disk too full for the end record is no
         failure: everything else is on it; `ended` says so. Cancelled while it waits
         for a snapshot, it has done nothing; later, everything is closed all the same.
 
@@ -441,7 +460,7 @@ class Journal:
             self._claim.release()
             raise self._elsewhere()
         self._check_loop()
-        async with self._snapshotting:
+        async with self._snapshotting, self._holding:
             if not self._closed:
                 self._closed = True
                 try:

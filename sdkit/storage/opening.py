@@ -54,6 +54,7 @@ class Opened:
     decision: Decision
     snapshot_lsn: int
     snapshot_bytes: int
+    holders: dict[str, int]
 
     def live_chain(self) -> list[SegmentHeader]:
         """The segments to replay: those that were read, and are not replaced, and the new one."""
@@ -147,7 +148,14 @@ async def carry_out(
     except BaseException:  # it was cancelled: what is durable may stay
         await file.close()
         raise
-    return Opened(segments, file, decision, directory.snapshot_lsn, directory.snapshot_bytes)
+    return Opened(
+        segments,
+        file,
+        decision,
+        directory.snapshot_lsn,
+        directory.snapshot_bytes,
+        directory.holders,
+    )
 
 
 async def _cut_zeros(disk: Disk, segment: Segment, end: int) -> None:

@@ -168,8 +168,10 @@ class Segments:
 
     async def truncate(self, lsn: int) -> None:
         """Unlink what holds nothing from ``lsn`` on. A file that cannot be unlinked stays."""
-        for segment in self.needless(lsn):
-            self.kept.remove(segment)
+        gone = self.needless(lsn)
+        # All of them before the first wait: who asks meanwhile what there is must not find one.
+        self.kept = [segment for segment in self.kept if segment not in gone]
+        for segment in gone:
             with contextlib.suppress(OSError):
                 await self._disk.remove(segment.header.name)
                 event("journal.truncate", file=segment.header.name, before=lsn)

@@ -103,6 +103,10 @@ HOLDS = "test_it_holds_what_was_appended_however_often_it_is_reopened"
         (mutants.ReplaysTheSnapshotsLastRecordAgain, HOLDS),
         (mutants.WritesAGroupBackwards, HOLDS),
         (mutants.IgnoresHolders, "test_what_is_held_stays_and_the_rest_goes"),
+        (
+            mutants.KeepsHoldersInMemory,
+            "test_what_is_held_is_still_held_when_it_is_opened_again",
+        ),
         (mutants.NeverTruncates, "test_what_is_held_stays_and_the_rest_goes"),
         (
             mutants.StartsFollowersOneLater,
@@ -142,6 +146,7 @@ def test_the_specification_catches(mutant: type[Journal], caught_by: str) -> Non
         (mutants.StopsWithoutAnEndRecord, promises.CLEAN),
         (mutants.WritesAGroupBackwards, promises.PREFIX),
         (mutants.TidiesBeforeItDecides, promises.UNCHANGED),
+        (mutants.KeepsHoldersInMemory, promises.HELD),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
@@ -160,6 +165,7 @@ def test_the_stories_catch(mutant: type[Journal], caught_by: str) -> None:
         (mutants.ClaimsAnUnsyncedSegment, "test_a_rotation_then_a_power_cut"),
         (mutants.SaysNoTooEarly, "test_a_short_write"),
         (mutants.LeavesAShortWrite, "test_a_short_write"),
+        (mutants.LetsGoBeforeItIsWritten, "test_a_holder_moves_while_the_log_is_cut"),
         (mutants.RetriesAFailedSync, "test_a_failed_sync_then_a_power_cut"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,

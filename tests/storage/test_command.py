@@ -68,7 +68,7 @@ def test_damage_that_only_a_follower_could_meet_is_found_and_hinders_no_start(
         journal = await Journal.open(LocalDisk(tmp_path), room="room", random=Random(0))
         for number in range(3):
             await journal.wait(journal.append(b"record %d" % number))
-        journal.hold("a follower", 1)
+        await journal.hold("a follower", 1)
 
         async def state() -> object:
             yield b"state"

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -20,6 +27,7 @@ from sdkit.sim.loop import run
 from sdkit.storage.disk import Disk, File
 from sdkit.storage.follower import Follower
 from sdkit.storage.group_commit import LogWriter
+from sdkit.storage.holders import Holders
 from sdkit.storage.inspect import Finding, inspect
 from sdkit.storage.journal import Journal
 from sdkit.storage.recovery import Decision, Recovery
@@ -256,6 +264,28 @@ class ReplaysTheSnapshotsLastRecordAgain(Journal):
 class IgnoresHolders(Journal):
     async def _truncate(self) -> None:
         await self._segments.truncate(self._snapshot_lsn + 1)
+
+
+class _RemembersHolders(Holders):
+    async def set(self, name: str, lsn: int | None) -> None:
+        self.lsns = {each: at for each, at in self.lsns.items() if each != name}
+        if lsn is not None:
+            self.lsns[name] = lsn
+
+
+class KeepsHoldersInMemory(Journal):
+    holders_type = _RemembersHolders
+
+
+class _LetsGoEarly(Holders):
+    def meanwhile(self, before: Mapping[str, int], wanted: Mapping[str, int]) -> dict[str, int]:
+        return dict(wanted)
+
+
+class LetsGoBeforeItIsWritten(Journal):
+    """The log is cut up to a holder's new position, and a crash leaves the old one."""
+
+    holders_type = _LetsGoEarly
 
 
 class NeverTruncates(Journal):

@@ -198,6 +198,65 @@ def journal(
 
             play(main())
 
+        @given(st.integers(1, 30), st.integers(0, 20))
+        def test_a_snapshot_that_is_read_stays_as_it_is_and_so_does_the_log_behind_it(
+            self, first: int, read: int
+        ) -> None:
+            async def main() -> None:
+                subject = await opener()()
+                log = [b"%03d" % number + bytes(500) for number in range(60)]
+                for lsn, record in enumerate(log, 1):
+                    assert subject.append(record) == lsn
+                    if lsn % 6 == 0:
+                        await subject.wait(lsn)
+                with pytest.raises(Exception, match="no snapshot"):
+                    await subject.reading_snapshot().__aenter__()
+                state = [*log[:first], bytes(300_000)]  # more than is read at once
+                await subject.snapshot(first, pieces(state))
+                async with subject.reading_snapshot() as (at, chunks):
+                    assert at == first
+                    found = [await anext(chunks) for _ in range(min(read, first))]
+                    await subject.snapshot(60, pieces(log))
+                    found += [chunk async for chunk in chunks]
+                    assert found == [b"+" + record for record in state]
+                    follower = subject.follow(at + 1)
+                    assert await anext(follower) == (at + 1, log[at])
+                    await follower.aclose()
+                async with subject.reading_snapshot() as (at, chunks):
+                    assert at == 60
+                    assert [chunk async for chunk in chunks] == [b"+" + it for it in log]
+                await subject.snapshot(60, pieces(log))
+                assert subject.first > 40, "nobody reads it any more"
+                await subject.close()
+
+            play(main())
+
+        @given(records, st.integers(0, 25), st.integers(1, 40))
+        def test_a_snapshot_from_elsewhere_takes_the_place_of_state_and_log(
+            self, log: list[bytes], snapshot_at: int, lsn: int
+        ) -> None:
+            async def main() -> None:
+                open_again = opener()
+                subject = await open_again()
+                for record in log:
+                    subject.append(record)
+                if snapshot_at:
+                    at = min(snapshot_at, len(log))
+                    await subject.snapshot(at, pieces(log[:at]))
+                await subject.install(lsn, pieces([b"from elsewhere"]))
+                with pytest.raises(Exception, match="closed"):
+                    subject.append(b"late")
+                for serial in range(3):
+                    subject = await open_again()
+                    late = [b"later"] * serial
+                    assert subject.snapshot_lsn == lsn
+                    assert subject.recovered.last_lsn == lsn + serial
+                    assert await contents(subject) == [b"from elsewhere", *late]
+                    assert subject.append(b"later") == lsn + serial + 1
+                    await subject.close()
+
+            play(main())
+
         def test_one_waiter_that_gives_up_takes_no_other_along(self) -> None:
             async def main() -> None:
                 subject = await opener()()

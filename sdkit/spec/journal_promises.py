@@ -63,6 +63,7 @@ class Told:
     shown: int = 0
     gone: set[bytes] = field(default_factory=set)
     serial: int = 0
+    elsewhere: list[bytes] | None = None  # a state that may have taken the place of all that was
     held: set[int | None] = field(default_factory=lambda: {None})  # one of these is on the disk
 
     def holds(self, lsn: int | None, first: int) -> None:
@@ -75,6 +76,10 @@ class Told:
 
     def recovered(self, contents: list[bytes]) -> None:
         """An open has shown ``contents``."""
+        if self.elsewhere is not None and contents[: len(self.elsewhere)] == self.elsewhere:
+            self.log, self.gone = list(self.elsewhere), self.gone | set(self.log)
+            self.acknowledged = self.shown = self.survives_kill = len(self.elsewhere)
+        self.elsewhere = None
         back = self.gone.intersection(contents)
         if back:
             raise Broken(GONE, f"{min(back)[:20]!r} is back")

@@ -244,6 +244,32 @@ async def rotation_then_power_cut(case: Case) -> None:
     await case.open()
 
 
+async def snapshot_from_elsewhere_dies(case: Case) -> None:
+    """At whatever step it ends: all the old, or all the new, and it goes on from there."""
+    journal = await case.open()
+    for _ in range(case.random.randrange(7)):
+        await journal.wait(case.append(journal, 900))
+    if case.random.random() < 0.5:
+        await journal.snapshot(journal.end, case.chunks(journal.end))
+    case.told.elsewhere = [b"elsewhere %d" % number for number in range(case.random.randint(1, 9))]
+    lsn, left = len(case.told.elsewhere), case.random.randrange(14)
+
+    async def state() -> AsyncIterator[bytes]:
+        for content in case.told.elsewhere or []:
+            yield struct.pack("<I", len(content)) + content
+
+    def when(_: Step) -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    await case.dies(journal.install(lsn, state()), when, power=case.random.random() < 0.5)
+    journal = await case.open()
+    await journal.wait(case.append(journal))
+    await case.power_cut()
+    await case.open()
+
+
 async def holder_moves_while_the_log_is_cut(case: Case) -> None:
     """Until a holder's new position is on the disk the old one has to be there to be read."""
     journal = await case.open()
@@ -277,6 +303,7 @@ SCHEDULES: dict[str, tuple[Callable[[Case], Awaitable[None]], tuple[str, ...]]] 
     "test_a_foreign_record_in_a_torn_group": (foreign_record_in_a_torn_group, ("sync",)),
     "test_a_snapshot_then_a_power_cut": (snapshot_then_power_cut, ("sync", "os")),
     "test_a_holder_moves_while_the_log_is_cut": (holder_moves_while_the_log_is_cut, ("sync",)),
+    "test_a_snapshot_from_elsewhere_dies": (snapshot_from_elsewhere_dies, ("sync", "os")),
     "test_a_rotation_then_a_power_cut": (rotation_then_power_cut, ("sync", "os")),
 }
 

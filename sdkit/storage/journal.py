@@ -35,20 +35,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random as randoms
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from threading import get_ident
 from typing import Final
 
 from sdkit.arguments import check_between, check_function, shown
 from sdkit.errors import (
     Closed,
+    Indeterminate,
     InvalidArgument,
     InvalidState,
     LimitExceeded,
     SdkitError,
 )
 from sdkit.forks import renew_in_child
-from sdkit.storage.config import JournalConfig, Recovered
+from sdkit.storage.config import JournalConfig, Recovered, check_parts
 from sdkit.storage.disk import Claim, Disk
 from sdkit.storage.follower import Follower, FollowerAhead, Truncated
 from sdkit.storage.group_commit import LogWriter
@@ -102,6 +103,7 @@ class Journal:
             opened.holders,
         )
         self._holding = asyncio.Lock()
+        self._pins: dict[object, int] = {}  # by who reads a snapshot: the log behind it
         self._snapshotting = asyncio.Lock()
         self._snapshot_lsn = opened.snapshot_lsn
         self._snapshot_bytes = opened.snapshot_bytes
@@ -155,7 +157,7 @@ class Journal:
         """
         check_room(room)
         config = JournalConfig() if config is None else config
-        _check_parts(disk, config, random)
+        check_parts(disk, config, random)
         on_durable, on_lost = on_durable or _ignore, on_lost or _ignore_loss
         check_function("on_durable", on_durable, asynchronous=False)
         check_function("on_lost", on_lost, asynchronous=False)
@@ -335,11 +337,7 @@ class Journal:
             Exception: what ``chunks`` raised; nothing has changed.
         """
         self._check_open()
-        if not isinstance(chunks, AsyncIterable):
-            raise InvalidArgument(
-                f"chunks is {shown(chunks)}, of type {type(chunks).__name__}; it must be an "
-                "asynchronous iterable, as an `async def` with `yield` returns"
-            )
+        _check_chunks(chunks)
         if self._snapshotting.locked():
             raise InvalidState("a snapshot is being written; wait for it before the next")
         check_between("lsn", lsn, 0, LSN_MAX)
@@ -360,6 +358,57 @@ class Journal:
             finally:
                 await self._segments.reserve.fill()
 
+    @contextlib.asynccontextmanager
+    async def reading_snapshot(self) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """The newest snapshot, pinned: ``async with`` gives its LSN, and its chunks once.
+
+        A newer one may get its name meanwhile: this one, and the log behind its LSN, stay
+        until the block ends. So a replica gets the state and then follows from LSN + 1.
+
+        Raises:
+            InvalidState: there is none; all there is can be followed from 1 on.
+            DiskUnavailable, CorruptData: it cannot be read, now or at some chunk.
+            Closed: after `close`.
+        """
+        self._check_open()
+        if not self._snapshot_lsn:
+            raise InvalidState("this journal has no snapshot yet; follow it from 1 on")
+        pin = object()
+        self._pins[pin] = self._snapshot_lsn + 1
+        try:
+            async with self._snapshots.reading() as found:
+                yield found
+        finally:
+            del self._pins[pin]
+
+    async def install(self, lsn: int, chunks: AsyncIterable[bytes]) -> None:
+        """Put a snapshot from elsewhere in the place of all that is here, and close.
+
+        It is the state after ``lsn``, 1 or more. Open the journal anew: it begins with that
+        state, and its next record is ``lsn`` + 1. Whatever happens meanwhile, all the old
+        is there or all the new. Holders stay; who holds an older record needs the snapshot.
+
+        Raises:
+            InvalidArgument: as `snapshot` does; it is still open.
+            DiskUnavailable: the old state is there. DiskFailed: one of the two is.
+            Exception: what ``chunks`` raised; the old state is there.
+        """
+        self._check_open()
+        _check_chunks(chunks)
+        check_between("lsn", lsn, 1, LSN_MAX - 1)
+        async with self._snapshotting, self._holding:
+            self._check_open()
+            self._closed = True
+            try:
+                with contextlib.suppress(Indeterminate):  # what is lost is superseded
+                    await self._writer.stop()
+                room, id_ = self._header.room, self._header.journal_id
+                header = SnapshotHeader(room, id_, lsn, supersedes=self._segments.number_max)
+                await self._snapshots.write(header, chunks)
+            finally:
+                self._claim.release()
+            event("journal.installed", lsn=lsn)
+
     async def _settle_log(self, lsn: int) -> None:
         """A snapshot never stands ahead of its log."""
         if lsn > self._writer.synced:
@@ -370,7 +419,9 @@ class Journal:
         return await self._snapshots.write(header, chunks)
 
     async def _truncate(self) -> None:
-        await self._segments.truncate(min([self._snapshot_lsn + 1, *self.holders.values()]))
+        await self._segments.truncate(
+            min([self._snapshot_lsn + 1, *self.holders.values(), *self._pins.values()])
+        )
 
     async def hold(self, name: str, lsn: int) -> None:
         """Keep every record from ``lsn`` on, for ``name``, until moved or released.
@@ -529,22 +580,12 @@ def _end_dropped(writer: LogWriter, claim: Claim) -> None:
     task.add_done_callback(_ending.discard)
 
 
-def _check_parts(disk: object, config: object, random: object) -> None:
-    """Refuse what a journal cannot be made of."""
-    if not callable(getattr(disk, "claim", None)):
+def _check_chunks(chunks: object) -> None:
+    if not isinstance(chunks, AsyncIterable):
         raise InvalidArgument(
-            f"disk is {shown(disk)}, of type {type(disk).__name__}; it must be a Disk, as "
-            "LocalDisk('directory') is"
+            f"chunks is {shown(chunks)}, of type {type(chunks).__name__}; it must be an "
+            "asynchronous iterable, as an `async def` with `yield` returns"
         )
-    for name, value, kind in (
-        ("config", config, JournalConfig),
-        ("random", random, randoms.Random),
-    ):
-        if not isinstance(value, kind):
-            raise InvalidArgument(
-                f"{name} is {shown(value)}, of type {type(value).__name__}; it must be a "
-                f"{kind.__name__}"
-            )
 
 
 def _ignore(lsn: int) -> None:

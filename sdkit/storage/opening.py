@@ -41,7 +41,7 @@ from sdkit.storage.surveying import (
     read_snapshot,
     survey,
 )
-from sdkit.storage.wal import Batch, SegmentHeader, read_records
+from sdkit.storage.wal import Batch, SegmentHeader, read_records, segment_name
 from sdkit.trace import event
 
 
@@ -138,8 +138,7 @@ async def carry_out(
     await _remove(disk, filter(is_unfinished, directory.names))
     file = await segments.begin(decision)
     try:
-        replaced = [directory.headers[number] for number in decision.replaced]
-        await _remove(disk, [h.name for h in replaced if isinstance(h, SegmentHeader)])
+        await _remove(disk, map(segment_name, decision.replaced))
         for segment in segments.kept[:-1]:
             end = directory.ends.get(segment.header.number, segment.size)
             if end < segment.size:

@@ -36,7 +36,9 @@ Things to notice
     4. Which segments count follows from two numbers in each header: a later
        segment with base b replaces every record from b on in earlier ones.
        Numbers may have gaps, and dead files may remain; neither means anything.
-    5. Damage in segments wholly below the snapshot is reported and does not
+    5. A snapshot from elsewhere names the segments that it supersedes. They may lie
+       there or not, whole or damaged: none of them is looked at (`Recovery._is_superseded`).
+    6. Damage in segments wholly below the snapshot is reported and does not
        stop a start: nothing in them is needed.
 
 What stays undecidable: without an end record, a damaged *last* group with no
@@ -123,6 +125,7 @@ class Recovery:
         headers: of every segment file by number; an exception stands for one
             whose header cannot be read.
         snapshot_lsn: position of the snapshot; 0 if there is none.
+        superseded: the number of the last segment that the snapshot supersedes; 0 for none.
         room, journal_id: of this journal, for the new segment.
         number_max: the highest number in any file name, unfinished ones included.
 
@@ -138,8 +141,13 @@ class Recovery:
         room: str,
         journal_id: bytes,
         number_max: int,
+        superseded: int = 0,
     ) -> None:
         self._snapshot_lsn: Final = snapshot_lsn
+        self._superseded = superseded
+        self._dead: Final = [number for number in headers if self._is_superseded(number)]
+        beside = bool(self._dead) and len(self._dead) == len(headers)
+        headers = {number: headers[number] for number in headers if number not in self._dead}
         self._room, self._journal_id, self._number_max = room, journal_id, number_max
         self._headers: Final = {
             number: header
@@ -163,7 +171,8 @@ class Recovery:
         self._behind: Final = _Behind()
         self._clean = False
         self._bytes = 0
-        self._check_the_first(headers)
+        if not beside:
+            self._check_the_first(headers)
 
     @property
     def offset(self) -> int:
@@ -243,6 +252,9 @@ class Recovery:
 
     def _check_numbers(self) -> None:
         """Numbers may have gaps: an interrupted rotation leaves one. Nothing to check."""
+
+    def _is_superseded(self, number: int) -> bool:
+        return self._superseded > 0 and number <= self._superseded
 
     def _live_segments(self) -> list[SegmentHeader]:
         """The segments to read: from the one that holds S+1, later ones by falling base."""
@@ -367,7 +379,7 @@ class Recovery:
             )
 
     def _replaced_by(self, new: SegmentHeader) -> list[int]:
-        replaced, lowest = [], new.base
+        replaced, lowest = list(self._dead), new.base
         for number, header in reversed(self._headers.items()):
             if header.base >= lowest:
                 replaced.append(number)

@@ -15,7 +15,7 @@ Things to notice
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from typing import Final
 
 from sdkit.errors import DiskUnavailable, SdkitError
@@ -25,10 +25,12 @@ from sdkit.storage.segments import TEMPORARY, Segments, disk_refused, disk_unava
 from sdkit.storage.snapshot import (
     SNAPSHOT_NAME,
     SnapshotHeader,
+    SnapshotReader,
     SnapshotWriter,
 )
 
 SYNC_BYTES: Final = 2**22
+READ_BYTES: Final = 2**18
 
 
 class SnapshotStore:
@@ -51,13 +53,13 @@ class SnapshotStore:
         """
         file: File | None = None
         try:
-            with self._writing():
+            with self._doing("writing"):
                 if self._temporary in await self._disk.list():
                     await self._disk.remove(self._temporary)
                 file = await self._disk.open(self._temporary, create=True)
             await self._write_chunks(file, SnapshotWriter(header), chunks)
             size = file.size
-            with self._writing():
+            with self._doing("writing"):
                 await self._sync(file)
                 await file.close()
         except BaseException:
@@ -67,21 +69,55 @@ class SnapshotStore:
         await self._publish()
         return size
 
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """The LSN of the snapshot that is there now, and its chunks, each checked.
+
+        The file stays as it is for who has it open, whatever gets its name meanwhile.
+        """
+        with self._doing("reading"):
+            file = await self._disk.open(self._name)
+        try:
+            reader = SnapshotReader(self._name)
+            first = await self._next_chunks(file, reader, 0)
+            header = reader.header or reader.finish()
+            yield header.lsn, self._chunks(file, reader, first)
+        finally:
+            await file.close()
+
+    async def _chunks(
+        self, file: File, reader: SnapshotReader, found: list[bytes]
+    ) -> AsyncIterator[bytes]:
+        offset = READ_BYTES
+        while True:
+            for chunk in found:
+                yield chunk
+            if offset >= file.size:
+                break
+            found = await self._next_chunks(file, reader, offset)
+            offset += READ_BYTES
+        reader.finish()
+
+    async def _next_chunks(self, file: File, reader: SnapshotReader, offset: int) -> list[bytes]:
+        with self._doing("reading"):
+            data = await file.read_at(offset, READ_BYTES)
+        return reader.feed(data)
+
     async def _write_chunks(
         self, file: File, writer: SnapshotWriter, chunks: AsyncIterable[bytes]
     ) -> None:
-        with self._writing():
+        with self._doing("writing"):
             await self._append(file, writer.header)
         unsynced = 0
         async for chunk in chunks:  # what it raises is not the disk's
             data = writer.chunk(chunk)
             unsynced += len(data)
-            with self._writing():
+            with self._doing("writing"):
                 await self._append(file, data)
                 if unsynced >= SYNC_BYTES:
                     unsynced = 0
                     await self._sync(file)
-        with self._writing():
+        with self._doing("writing"):
             await self._append(file, writer.end())
 
     async def _append(self, file: File, data: bytes) -> None:
@@ -112,11 +148,11 @@ class SnapshotStore:
             raise refusal from error
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _doing(self, what: str) -> Iterator[None]:
         """An error of the disk says what it was doing."""
         try:
             yield
         except OSError as error:
             if isinstance(error, SdkitError):
                 raise
-            raise disk_unavailable(f"writing a {self._name} file", error) from error
+            raise disk_unavailable(f"{what} a {self._name} file", error) from error

@@ -211,6 +211,7 @@ async def read_log(
         room=room,
         journal_id=journal_id,
         number_max=directory.number_max,
+        superseded=0 if snapshot is None else snapshot.supersedes,
     )
     total = sum(directory.sizes[header.number] for header in recovery.chain)
     done = 0

@@ -93,6 +93,8 @@ TestTheCommandOnARealDisk = fewer_examples(
 )
 
 
+READ = "test_a_snapshot_that_is_read_stays_as_it_is_and_so_does_the_log_behind_it"
+INSTALLED = "test_a_snapshot_from_elsewhere_takes_the_place_of_state_and_log"
 HOLDS = "test_it_holds_what_was_appended_however_often_it_is_reopened"
 
 
@@ -107,6 +109,10 @@ HOLDS = "test_it_holds_what_was_appended_however_often_it_is_reopened"
             mutants.KeepsHoldersInMemory,
             "test_what_is_held_is_still_held_when_it_is_opened_again",
         ),
+        (mutants.ForgetsWhoReadsASnapshot, READ),
+        (mutants.ReadsWhateverSnapshotIsThere, READ),
+        (mutants.InstallsBesideTheLog, INSTALLED),
+        (mutants.BelievesSupersededSegments, INSTALLED),
         (mutants.NeverTruncates, "test_what_is_held_stays_and_the_rest_goes"),
         (
             mutants.StartsFollowersOneLater,
@@ -165,6 +171,9 @@ def test_the_stories_catch(mutant: type[Journal], caught_by: str) -> None:
         (mutants.ClaimsAnUnsyncedSegment, "test_a_rotation_then_a_power_cut"),
         (mutants.SaysNoTooEarly, "test_a_short_write"),
         (mutants.LeavesAShortWrite, "test_a_short_write"),
+        (mutants.NamesAnUnsyncedSnapshot, "test_a_snapshot_from_elsewhere_dies"),
+        (mutants.ClearsTheWayFirst, "test_a_snapshot_from_elsewhere_dies"),
+        (mutants.BelievesSupersededSegments, "test_a_snapshot_from_elsewhere_dies"),
         (mutants.LetsGoBeforeItIsWritten, "test_a_holder_moves_while_the_log_is_cut"),
         (mutants.RetriesAFailedSync, "test_a_failed_sync_then_a_power_cut"),
     ],

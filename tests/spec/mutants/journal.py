@@ -32,6 +32,8 @@ from sdkit.storage.inspect import Finding, inspect
 from sdkit.storage.journal import Journal
 from sdkit.storage.recovery import Decision, Recovery
 from sdkit.storage.segments import Segment, Segments
+from sdkit.storage.snapshot import SnapshotHeader, SnapshotReader
+from sdkit.storage.snapshotting import SnapshotStore
 from sdkit.storage.waiting import Backlog
 from sdkit.storage.wal import SegmentHeader
 from sdkit.without import storage as without
@@ -286,6 +288,51 @@ class LetsGoBeforeItIsWritten(Journal):
     """The log is cut up to a holder's new position, and a crash leaves the old one."""
 
     holders_type = _LetsGoEarly
+
+
+class ForgetsWhoReadsASnapshot(Journal):
+    async def _truncate(self) -> None:
+        await self._segments.truncate(min([self._snapshot_lsn + 1, *self.holders.values()]))
+
+
+class _ReadsByName(SnapshotStore):
+    async def _next_chunks(self, file: File, reader: SnapshotReader, offset: int) -> list[bytes]:
+        now = await self._disk.open(self._name)
+        try:
+            return await super()._next_chunks(now, reader, offset)
+        finally:
+            await now.close()
+
+
+class ReadsWhateverSnapshotIsThere(Journal):
+    snapshots_type = _ReadsByName
+
+
+class _SupersedesNothing(SnapshotStore):
+    async def write(self, header: SnapshotHeader, chunks: AsyncIterable[bytes]) -> int:
+        return await super().write(replace(header, supersedes=0), chunks)
+
+
+class InstallsBesideTheLog(Journal):
+    snapshots_type = _SupersedesNothing
+
+
+class _CountsSuperseded(Recovery):
+    def _is_superseded(self, number: int) -> bool:
+        return False
+
+
+class BelievesSupersededSegments(Journal):
+    recovery_type = _CountsSuperseded
+
+
+class ClearsTheWayFirst(Journal):
+    """Makes room for a snapshot from elsewhere before that has its name."""
+
+    async def install(self, lsn: int, chunks: AsyncIterable[bytes]) -> None:
+        for segment in self._segments.kept[:-1]:
+            await self._disk.remove(segment.header.name)
+        await super().install(lsn, chunks)
 
 
 class NeverTruncates(Journal):

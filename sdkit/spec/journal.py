@@ -257,6 +257,75 @@ def journal(
 
             play(main())
 
+        @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 2))))
+        def test_what_is_superseded_is_gone_and_its_numbers_are_given_out_again(
+            self, rounds: list[tuple[int, int, int]]
+        ) -> None:
+            async def main() -> None:
+                open_again = opener()
+                subject, log = await open_again(), list[bytes]()
+                for serial, (appended, dropped, then) in enumerate(rounds):
+                    for _ in range(appended):
+                        log.append(b"%d" % serial + bytes(300))
+                        subject.append(log[-1])
+                    lsn = max(subject.snapshot_lsn, len(log) - dropped) + 1
+                    await subject.supersede(lsn)
+                    del log[lsn - 1 :]
+                    assert subject.end == subject.durable == subject.synced == len(log)
+                    if subject.snapshot_lsn:
+                        with pytest.raises(ValueError, match="can be superseded"):
+                            await subject.supersede(subject.snapshot_lsn)
+                    if then == 1:
+                        await subject.snapshot(len(log), pieces(log))
+                    elif then == 2:
+                        await subject.close()
+                        subject = await open_again()
+                        assert await contents(subject) == log
+                await subject.close()
+                subject = await open_again()
+                assert await contents(subject) == log
+                await subject.close()
+
+            play(main())
+
+        @given(st.integers(1, 20), st.integers(0, 20))
+        def test_a_follower_learns_that_what_it_was_shown_is_superseded(
+            self, lsn: int, shown: int
+        ) -> None:
+            async def main() -> None:
+                subject = await opener()()
+                log = [b"%03d" % number + bytes(500) for number in range(20)]
+                for record in log:
+                    subject.append(record)
+                await subject.sync()
+                follower, whole = subject.follow(1), subject.follow(1)
+                for at in range(1, shown + 1):
+                    assert await anext(follower) == (at, log[at - 1])
+                for at in range(1, 21):
+                    assert await anext(whole) == (at, log[at - 1])
+                waiting = asyncio.ensure_future(anext(whole))
+                await asyncio.sleep(0.001)
+                await subject.supersede(lsn)
+                with pytest.raises(LookupError, match="superseded"):
+                    await waiting
+                for later in range(20):
+                    assert subject.append(b"another") == lsn + later
+                found = log[:shown]
+                try:
+                    while len(found) < lsn + 19:
+                        at, record = await anext(follower)
+                        assert at == len(found) + 1
+                        found.append(record)
+                except LookupError:
+                    assert found == log[:shown]
+                    assert shown >= lsn
+                else:
+                    assert found == log[: lsn - 1] + [b"another"] * 20
+                await follower.aclose()
+                await subject.close()
+
+            play(main())
+
         def test_one_waiter_that_gives_up_takes_no_other_along(self) -> None:
             async def main() -> None:
                 subject = await opener()()

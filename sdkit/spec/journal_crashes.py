@@ -67,6 +67,7 @@ class Story:
     ) -> None:
         self.random: Final = Random(seed)
         self.holding: Final = Random(f"{seed} holding")
+        self.superseding: Final = Random(f"{seed} superseding")
         self.journal_type: Final = journal_type
         self.disk: Final = disk_type()
         self.told: Final = Told()
@@ -256,6 +257,8 @@ class Life:
                 await self.act(journal)
                 if self.story.holding.random() < 0.2:
                     await self.hold(journal)
+                if self.story.superseding.random() < 0.15:
+                    await self.supersede(journal)
             if self.death.done():
                 return
             if journal.synced <= len(self.told.log):
@@ -285,6 +288,19 @@ class Life:
                 self.fault = self.random.choice([None, None, "append", "append", "sync"])
             case _:
                 await asyncio.sleep(self.random.choice([0, 50e-6, 300e-6, 0.005]))
+
+    async def supersede(self, journal: Journal) -> None:
+        first, end = journal.snapshot_lsn + 1, journal.end + 1
+        lsn = self.story.superseding.randint(max(first, end - 6), end)
+        self.told.superseding = lsn
+        try:
+            await journal.supersede(lsn)
+        except DiskUnavailable:
+            if not self.dead:
+                self.told.superseding = None
+            raise
+        if not self.dead:
+            self.told.superseded(lsn)
 
     async def hold(self, journal: Journal) -> None:
         choice = self.story.holding

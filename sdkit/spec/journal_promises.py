@@ -66,6 +66,16 @@ class Told:
     elsewhere: list[bytes] | None = None  # a state that may have taken the place of all that was
     held: set[int | None] = field(default_factory=lambda: {None})  # one of these is on the disk
 
+    superseding: int | None = None  # from this LSN on, perhaps
+
+    def superseded(self, lsn: int) -> None:
+        """Nothing from ``lsn`` on counts any more, and none of it may return."""
+        self.gone.update(self.log[lsn - 1 :])
+        del self.log[lsn - 1 :]
+        self.acknowledged = min(self.acknowledged, lsn - 1)
+        self.survives_kill, self.shown = min(self.survives_kill, lsn - 1), min(self.shown, lsn - 1)
+        self.superseding = None
+
     def holds(self, lsn: int | None, first: int) -> None:
         """An open has shown a holder at ``lsn``, in a log that begins at ``first``."""
         if lsn not in self.held:
@@ -79,7 +89,9 @@ class Told:
         if self.elsewhere is not None and contents[: len(self.elsewhere)] == self.elsewhere:
             self.log, self.gone = list(self.elsewhere), self.gone | set(self.log)
             self.acknowledged = self.shown = self.survives_kill = len(self.elsewhere)
-        self.elsewhere = None
+        if self.superseding is not None and len(contents) == self.superseding - 1:
+            self.superseded(self.superseding)
+        self.elsewhere = self.superseding = None
         back = self.gone.intersection(contents)
         if back:
             raise Broken(GONE, f"{min(back)[:20]!r} is back")

@@ -270,6 +270,33 @@ async def snapshot_from_elsewhere_dies(case: Case) -> None:
     await case.open()
 
 
+async def superseding_dies(case: Case) -> None:
+    """All the old suffix or none of it, and the records that take its place are safe."""
+    journal = await case.open()
+    for _ in range(case.random.randint(3, 9)):
+        await journal.wait(case.append(journal, case.random.choice([8, 900])))
+    case.told.superseding = lsn = case.random.randint(1, journal.end)
+    left = case.random.randrange(10)
+
+    async def work() -> None:
+        await journal.supersede(lsn)
+        case.told.superseded(lsn)
+        for _ in range(3):
+            await journal.wait(case.append(journal, 900))
+
+    def when(_: Step) -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    await case.dies(work(), when, power=case.random.random() < 0.5)
+    for _ in range(2):
+        journal = await case.open()
+        await journal.wait(case.append(journal))
+        await case.power_cut()
+    await case.open()
+
+
 async def holder_moves_while_the_log_is_cut(case: Case) -> None:
     """Until a holder's new position is on the disk the old one has to be there to be read."""
     journal = await case.open()
@@ -304,6 +331,7 @@ SCHEDULES: dict[str, tuple[Callable[[Case], Awaitable[None]], tuple[str, ...]]] 
     "test_a_snapshot_then_a_power_cut": (snapshot_then_power_cut, ("sync", "os")),
     "test_a_holder_moves_while_the_log_is_cut": (holder_moves_while_the_log_is_cut, ("sync",)),
     "test_a_snapshot_from_elsewhere_dies": (snapshot_from_elsewhere_dies, ("sync", "os")),
+    "test_superseding_dies": (superseding_dies, ("sync", "os")),
     "test_a_rotation_then_a_power_cut": (rotation_then_power_cut, ("sync", "os")),
 }
 

@@ -45,7 +45,7 @@ about what disks really do.
 from sdkit.storage.config import Durability, JournalConfig, Recovered
 from sdkit.storage.damage import Cut, ForeignFile, UnexplainedDamage
 from sdkit.storage.disk import Disk, File
-from sdkit.storage.follower import FollowerAhead, Truncated
+from sdkit.storage.follower import FollowerAhead, Superseded, Truncated
 from sdkit.storage.journal import Journal
 from sdkit.storage.local_disk import LocalDisk
 from sdkit.storage.local_host import LocalHost
@@ -62,6 +62,7 @@ __all__ = [
     "LocalDisk",
     "LocalHost",
     "Recovered",
+    "Superseded",
     "Truncated",
     "UnexplainedDamage",
 ]

@@ -21,6 +21,7 @@ for all: what is not proven to have been synced is never claimed to be
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -123,3 +124,12 @@ def check_parts(disk: object, config: object, random: object) -> None:
                 f"{name} is {shown(value)}, of type {type(value).__name__}; it must be a "
                 f"{kind.__name__}"
             )
+
+
+def check_chunks(chunks: object) -> None:
+    """Refuse what a snapshot cannot be made of."""
+    if not isinstance(chunks, AsyncIterable):
+        raise InvalidArgument(
+            f"chunks is {shown(chunks)}, of type {type(chunks).__name__}; it must be an "
+            "asynchronous iterable, as an `async def` with `yield` returns"
+        )

@@ -49,10 +49,10 @@ from sdkit.errors import (
     SdkitError,
 )
 from sdkit.forks import renew_in_child
-from sdkit.storage.config import JournalConfig, Recovered, check_parts
+from sdkit.storage.config import JournalConfig, Recovered, check_chunks, check_parts
 from sdkit.storage.disk import Claim, Disk
 from sdkit.storage.follower import Follower, FollowerAhead, Truncated
-from sdkit.storage.group_commit import LogWriter
+from sdkit.storage.group_commit import LogWriter, end_dropped
 from sdkit.storage.holders import HOLDERS_NAME, Holders, check_name
 from sdkit.storage.opening import Opened, open_log, replay_log
 from sdkit.storage.recovery import Recovery
@@ -319,6 +319,35 @@ class Journal:
         """The number of the newest segment: a later open or rotation has a higher one."""
         return self._segments.number_max
 
+    async def supersede(self, lsn: int) -> None:
+        """Drop the records from ``lsn`` on, durably; the next one appended has that LSN again.
+
+        For who has found out that another log is the right one: a raft follower, a primary
+        that comes back. After a crash all of them are there or none. It waits for what was
+        appended before; ``on_durable`` then starts again from below. A follower that was
+        shown one of them gets `Superseded`.
+
+        Raises:
+            InvalidArgument: the snapshot holds ``lsn`` already, or it is more than one behind
+                the end; nothing has changed.
+            InvalidState: an `append` meanwhile; that record is not in the log.
+            DiskUnavailable: nothing has changed. DiskFailed: it happened, or nothing did.
+            Closed: after `close`.
+        """
+        self._check_open()
+        check_between("lsn", lsn, 1, LSN_MAX)
+        async with self._snapshotting:
+            self._check_open()
+            if not self._snapshot_lsn < lsn <= self.end + 1:
+                raise InvalidArgument(
+                    f"lsn is {lsn}; {self._snapshot_lsn + 1} to {self.end + 1} can be superseded"
+                )
+            done = self._writer.supersede(lsn)
+            try:
+                await asyncio.shield(done)
+            finally:  # cancelled: it goes on, and no snapshot may begin before it is over
+                await asyncio.wait([done])
+
     # Snapshots and truncation.
 
     async def snapshot(self, lsn: int, chunks: AsyncIterable[bytes]) -> None:
@@ -337,7 +366,7 @@ class Journal:
             Exception: what ``chunks`` raised; nothing has changed.
         """
         self._check_open()
-        _check_chunks(chunks)
+        check_chunks(chunks)
         if self._snapshotting.locked():
             raise InvalidState("a snapshot is being written; wait for it before the next")
         check_between("lsn", lsn, 0, LSN_MAX)
@@ -394,7 +423,7 @@ class Journal:
             Exception: what ``chunks`` raised; the old state is there.
         """
         self._check_open()
-        _check_chunks(chunks)
+        check_chunks(chunks)
         check_between("lsn", lsn, 1, LSN_MAX - 1)
         async with self._snapshotting, self._holding:
             self._check_open()
@@ -559,33 +588,7 @@ class Journal:
         if self._loop.is_closed():
             self._claim.abandon()
         else:
-            self._loop.call_soon_threadsafe(_end_dropped, self._writer, self._claim)
-
-
-_ending: Final[set[asyncio.Task[None]]] = set()  # of dropped journals: a task needs an owner
-
-
-def _end_dropped(writer: LogWriter, claim: Claim) -> None:
-    """Close what a dropped journal was made of, in its loop."""
-
-    async def end() -> None:
-        try:
-            with contextlib.suppress(SdkitError):  # `on_lost` was told
-                await writer.stop()
-        finally:
-            claim.abandon()
-
-    task = asyncio.ensure_future(end())
-    _ending.add(task)
-    task.add_done_callback(_ending.discard)
-
-
-def _check_chunks(chunks: object) -> None:
-    if not isinstance(chunks, AsyncIterable):
-        raise InvalidArgument(
-            f"chunks is {shown(chunks)}, of type {type(chunks).__name__}; it must be an "
-            "asynchronous iterable, as an `async def` with `yield` returns"
-        )
+            self._loop.call_soon_threadsafe(end_dropped, self._writer, self._claim)
 
 
 def _ignore(lsn: int) -> None:

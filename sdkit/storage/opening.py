@@ -57,8 +57,9 @@ class Opened:
     holders: dict[str, int]
 
     def live_chain(self) -> list[SegmentHeader]:
-        """The segments to replay: those that were read, and are not replaced, and the new one."""
-        kept = [h for h in self.decision.chain if h.number not in self.decision.replaced]
+        """The segments to replay: those that were read, and are still needed, and the new one."""
+        numbers = {segment.header.number for segment in self.segments.kept}
+        kept = [header for header in self.decision.chain if header.number in numbers]
         return [*kept, self.segments.kept[-1].header]
 
     def report(self) -> Recovered:
@@ -143,6 +144,9 @@ async def carry_out(
             end = directory.ends.get(segment.header.number, segment.size)
             if end < segment.size:
                 await _cut_zeros(disk, segment, end)
+        # An unlink may have been lost while a later one was not. What lies before such a
+        # hole may hold records that were superseded, and nobody needs it.
+        await segments.truncate(min([directory.snapshot_lsn + 1, *directory.holders.values()]))
         await reserve.fill()
     except BaseException:  # it was cancelled: what is durable may stay
         await file.close()

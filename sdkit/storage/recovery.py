@@ -38,6 +38,8 @@ Things to notice
        Numbers may have gaps, and dead files may remain; neither means anything.
     5. A snapshot from elsewhere names the segments that it supersedes. They may lie
        there or not, whole or damaged: none of them is looked at (`Recovery._is_superseded`).
+       And where records were superseded by later ones with the same LSNs, what the old
+       segments claim about them counts no more (`Recovery._believed`).
     6. Damage in segments wholly below the snapshot is reported and does not
        stop a start: nothing in them is needed.
 
@@ -154,9 +156,11 @@ class Recovery:
             for number, header in sorted(headers.items())
             if isinstance(header, SegmentHeader)
         }
+        self._ends: Final = self._ends_before_the_next()
         self._proof: Final = Proof(snapshot_lsn, "the snapshot")
         for header in self._headers.values():
-            self._proof.raise_to(header.born, f"the header of {header.name}")
+            born = self._believed(header, header.born)
+            self._proof.raise_to(born, f"the header of {header.name}")
         self._check_identity()
         self._check_numbers()
         self.chain: Final = self._live_segments()
@@ -256,6 +260,17 @@ class Recovery:
     def _is_superseded(self, number: int) -> bool:
         return self._superseded > 0 and number <= self._superseded
 
+    def _believed(self, header: SegmentHeader, claim: int) -> int:
+        """How much of a claim counts: what a later segment replaces was superseded with it."""
+        return min(claim, self._ends[header.number])
+
+    def _ends_before_the_next(self) -> dict[int, int]:
+        """For each segment the last LSN that no later one replaces."""
+        ends, end = {}, LSN_MAX
+        for number in sorted(self._headers, reverse=True):
+            ends[number], end = end, min(end, self._headers[number].base - 1)
+        return ends
+
     def _live_segments(self) -> list[SegmentHeader]:
         """The segments to read: from the one that holds S+1, later ones by falling base."""
         start = max(
@@ -335,7 +350,8 @@ class Recovery:
         for found in self._claims_behind(header, data, offset):
             behind.records += found.whole and found.kind == DATA
             self._proof.raise_to(
-                found.synced, f"the record at offset {found.offset} of {header.name}"
+                self._believed(header, found.synced),
+                f"the record at offset {found.offset} of {header.name}",
             )
 
     def _gap(self, header: SegmentHeader, offset: int) -> Damage:

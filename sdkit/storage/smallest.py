@@ -17,8 +17,8 @@ from its beginning, and each change is made once more.
 What it gets wrong, and where that is answered
     1. It grows for ever, and a restart reads all of history. `snapshotting` writes the
        state down, so that `segments` before it can go.
-    2. A replica cannot read along while it is written (`follower`), nor keep what it has
-       not read yet (`holders`).
+    2. A replica cannot read along while it is written (`follower`), keep what it has not
+       read yet (`holders`), or drop what another log has superseded (`journal`).
     3. Damage is not noticed: `wal` has a checksum in each record. (No property of
        `sdkit.spec.journal` sees it; those of `sdkit.spec.journal_crashes` flip bits.)
     4. A bad length in the middle looks like a torn end, and all that follows is cut off,

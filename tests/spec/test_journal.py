@@ -95,6 +95,7 @@ TestTheCommandOnARealDisk = fewer_examples(
 
 READ = "test_a_snapshot_that_is_read_stays_as_it_is_and_so_does_the_log_behind_it"
 INSTALLED = "test_a_snapshot_from_elsewhere_takes_the_place_of_state_and_log"
+SUPERSEDED = "test_what_is_superseded_is_gone_and_its_numbers_are_given_out_again"
 HOLDS = "test_it_holds_what_was_appended_however_often_it_is_reopened"
 
 
@@ -113,6 +114,11 @@ HOLDS = "test_it_holds_what_was_appended_however_often_it_is_reopened"
         (mutants.ReadsWhateverSnapshotIsThere, READ),
         (mutants.InstallsBesideTheLog, INSTALLED),
         (mutants.BelievesSupersededSegments, INSTALLED),
+        (mutants.SupersedesInMemoryOnly, SUPERSEDED),
+        (
+            mutants.FollowersGoOnBehindTheOld,
+            "test_a_follower_learns_that_what_it_was_shown_is_superseded",
+        ),
         (mutants.NeverTruncates, "test_what_is_held_stays_and_the_rest_goes"),
         (
             mutants.StartsFollowersOneLater,
@@ -174,6 +180,9 @@ def test_the_stories_catch(mutant: type[Journal], caught_by: str) -> None:
         (mutants.NamesAnUnsyncedSnapshot, "test_a_snapshot_from_elsewhere_dies"),
         (mutants.ClearsTheWayFirst, "test_a_snapshot_from_elsewhere_dies"),
         (mutants.BelievesSupersededSegments, "test_a_snapshot_from_elsewhere_dies"),
+        (mutants.BelievesSupersededClaims, "test_superseding_dies"),
+        (mutants.SupersedesInMemoryOnly, "test_superseding_dies"),
+        (mutants.UnlinksBeforeItSupersedes, "test_superseding_dies"),
         (mutants.LetsGoBeforeItIsWritten, "test_a_holder_moves_while_the_log_is_cut"),
         (mutants.RetriesAFailedSync, "test_a_failed_sync_then_a_power_cut"),
     ],

@@ -335,6 +335,48 @@ class ClearsTheWayFirst(Journal):
         await super().install(lsn, chunks)
 
 
+class _BelievesAll(Recovery):
+    def _believed(self, header: SegmentHeader, claim: int) -> int:
+        return claim
+
+
+class BelievesSupersededClaims(Journal):
+    recovery_type = _BelievesAll
+
+
+class _ForgetsInMemoryOnly(LogWriter):
+    async def _supersede(self, lsn: int, done: asyncio.Future[None]) -> None:
+        await self._settle_old_segment()
+        self.end = self.written = self.synced = self.announced = lsn - 1
+        self._superseding = None
+        done.set_result(None)
+
+
+class SupersedesInMemoryOnly(Journal):
+    writer_type = _ForgetsInMemoryOnly
+
+
+class _CutsTheOldFile(LogWriter):
+    async def _supersede(self, lsn: int, done: asyncio.Future[None]) -> None:
+        for segment in self._segments.kept[:-1]:
+            if segment.header.base >= lsn:  # before the new one stands for them
+                await self._segments._disk.remove(segment.header.name)
+        await super()._supersede(lsn, done)
+
+
+class UnlinksBeforeItSupersedes(Journal):
+    writer_type = _CutsTheOldFile
+
+
+class _GoesOn(Follower):
+    def _check_not_superseded(self) -> None:
+        return
+
+
+class FollowersGoOnBehindTheOld(Journal):
+    follower_type = _GoesOn
+
+
 class NeverTruncates(Journal):
     async def _truncate(self) -> None:
         return

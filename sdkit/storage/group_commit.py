@@ -125,10 +125,9 @@ class LogWriter:
         return self._stopping or self.failure is not None
 
     def append(self, record: bytes) -> int:
-        if self.is_over:
+        # `is_over`, inlined: a call of a property is a tenth of an append.
+        if self._stopping or self.failure is not None or self._superseding is not None:
             raise self.refusal()
-        if self._superseding is not None:
-            raise InvalidState("records are being superseded; wait for it before the next append")
         self._backlog.add(record)
         self.end += 1
         self._wake()
@@ -439,11 +438,13 @@ class LogWriter:
                 self._superseding[1].set_exception(own_copy(failure))
 
     def refusal(self) -> SdkitError:
-        """Why nothing can be appended any more."""
+        """Why nothing can be appended, now or ever."""
         if self.failure is not None:
             return DiskUnavailable(
                 f"the log takes no writes since a failure: {self.failure.message}"
             )
+        if self._superseding is not None and not self._stopping:
+            return InvalidState("records are being superseded; wait for it before the next append")
         return Closed("the journal is closed")
 
     def _announce(self, lsn: int) -> None:

@@ -26,7 +26,7 @@ import msgpack
 
 from benchmarks import store_memory, store_tcp, store_turns
 from benchmarks.harness import Bar, Contender, Work
-from sdkit.host import Host
+from sdkit.storage import LocalHost
 from sdkit.store import Isolation, StoreConfig, StoreEngine
 from sdkit.store.config import Durability, Serializable
 
@@ -171,7 +171,7 @@ def _with_store(
     serializable: Serializable = "optimistic",
 ) -> float:
     async def run(directory: str) -> float:
-        with Host.local("bench", directory) as host:
+        with LocalHost("bench", directory) as host:
             config = StoreConfig(durability=durability, serializable=serializable)
             async with StoreEngine(host, config) as store:
                 for start in range(0, KEYS, 1_000):
@@ -260,7 +260,7 @@ async def _rate(count: int, once: Callable[[], Awaitable[None]]) -> float:
 
 def _recovery() -> float:
     async def fill(directory: str) -> None:
-        with Host.local("bench", directory) as host:
+        with LocalHost("bench", directory) as host:
             config = StoreConfig(durability="none", snapshot_log_bytes=1 << 40)
             async with StoreEngine(host, config) as store:
                 for number in range(RECORDS):
@@ -269,7 +269,7 @@ def _recovery() -> float:
                     await transaction.commit()
 
     async def recover(directory: str) -> float:
-        with Host.local("bench", directory) as host:
+        with LocalHost("bench", directory) as host:
             began = time.perf_counter()
             async with StoreEngine(host, StoreConfig()):
                 return RECORDS / (time.perf_counter() - began)

@@ -59,11 +59,11 @@ def _dict() -> float:
 
 
 async def _store(directory: str) -> float:
-    from sdkit.host import Host
+    from sdkit.storage import LocalHost
     from sdkit.store import StoreConfig, StoreEngine
 
     config = StoreConfig(durability="none", snapshot_log_bytes=1 << 40)
-    with Host.local("bench", directory) as host:
+    with LocalHost("bench", directory) as host:
         async with StoreEngine(host, config) as store:
             before = _resident_bytes()
             for start in range(0, KEYS, 500):

@@ -15,7 +15,7 @@ import tempfile
 import time
 
 from benchmarks.harness import Bar, Contender, Work
-from sdkit.host import Host
+from sdkit.storage import LocalHost
 from sdkit.store import StoreConfig, StoreEngine
 from sdkit.trace import Metrics, listening
 
@@ -59,7 +59,7 @@ class TimedSelector(selectors.DefaultSelector):
 
 
 async def _load(directory: str) -> None:
-    with Host.local("bench", directory) as host:
+    with LocalHost("bench", directory) as host:
         async with StoreEngine(host, StoreConfig(durability="none")) as store:
             for start in range(0, KEYS, BATCH):
                 async with store.begin() as transaction:
@@ -70,7 +70,7 @@ async def _load(directory: str) -> None:
 async def _measure(directory: str, selector: TimedSelector) -> tuple[float, int, float]:
     config = StoreConfig(durability="none", snapshot_log_bytes=64 << 20)
     metrics = Metrics()
-    with Host.local("bench", directory) as host:
+    with LocalHost("bench", directory) as host:
         async with StoreEngine(host, config) as store:
             await asyncio.sleep(0)
             selector.longest_s = 0.0  # recovery may take longer turns

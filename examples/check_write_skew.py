@@ -12,6 +12,7 @@ import tempfile
 
 from sdkit.check import Transaction, isolation
 from sdkit.host import Host
+from sdkit.storage import LocalHost
 from sdkit.store import StoreEngine
 
 
@@ -37,7 +38,7 @@ async def record(host: Host) -> list[Transaction]:
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as directory, Host.local("db", directory) as host:
+    with tempfile.TemporaryDirectory() as directory, LocalHost("db", directory) as host:
         verdict = isolation.check(await record(host))
     print(verdict.explain())
     print("satisfied:", ", ".join(verdict.levels))

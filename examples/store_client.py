@@ -9,7 +9,7 @@ import asyncio
 import sys
 import tempfile
 
-from sdkit.host import Host
+from sdkit.storage import LocalHost
 from sdkit.store import Store, StoreClient, StoreServer, StoreServerConfig, Transaction
 
 
@@ -36,7 +36,7 @@ async def main() -> None:
         async with StoreClient("127.0.0.1", int(sys.argv[1].rpartition(":")[2])) as store:
             await use(store)
         return
-    with tempfile.TemporaryDirectory() as directory, Host.local("db", directory) as host:
+    with tempfile.TemporaryDirectory() as directory, LocalHost("db", directory) as host:
         async with (
             StoreServer(host, StoreServerConfig()) as server,
             StoreClient(*server.address) as store,

@@ -6,12 +6,12 @@ python examples/store_deadlock.py
 import asyncio
 import tempfile
 
-from sdkit.host import Host
+from sdkit.storage import LocalHost
 from sdkit.store import Deadlock, StoreConfig, StoreEngine
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as directory, Host.local("db", directory) as host:
+    with tempfile.TemporaryDirectory() as directory, LocalHost("db", directory) as host:
         async with StoreEngine(host, StoreConfig()) as store:
             first, second = store.begin(), store.begin()
             await first.put(b"a", b"1")

@@ -10,7 +10,7 @@ it began; at read committed 200, because each statement reads what is committed 
 import asyncio
 import tempfile
 
-from sdkit.host import Host
+from sdkit.storage import LocalHost
 from sdkit.store import Isolation, StoreConfig, StoreEngine
 
 
@@ -30,7 +30,7 @@ async def read_twice(store: StoreEngine, isolation: Isolation) -> list[int]:
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as directory, Host.local("db", directory) as host:
+    with tempfile.TemporaryDirectory() as directory, LocalHost("db", directory) as host:
         async with StoreEngine(host, StoreConfig()) as store:
             for isolation in (Isolation.REPEATABLE_READ, Isolation.READ_COMMITTED):
                 readings = await read_twice(store, isolation)

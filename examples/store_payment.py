@@ -11,7 +11,7 @@ again under the same id without paying twice.
 import asyncio
 import tempfile
 
-from sdkit.host import Host
+from sdkit.storage import LocalHost
 from sdkit.store import Store, StoreConfig, StoreEngine, Transaction
 
 
@@ -43,7 +43,7 @@ async def show(store: Store) -> None:
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as directory, Host.local("bank", directory) as host:
+    with tempfile.TemporaryDirectory() as directory, LocalHost("bank", directory) as host:
         async with StoreEngine(host, StoreConfig()) as store:
             async with store.begin() as setup:
                 await setup.put(b"account/alice", b"100")

@@ -3,8 +3,8 @@
 Code that asks the operating system directly can only ever run on one machine,
 in real time. Everything in sdkit asks a `Host` instead: what time is it, give
 me randomness, give me a disk. The same server then runs on a real machine
-(`Host.local`) and on one of five simulated machines in a single process, whose
-clocks drift and whose power fails.
+(`sdkit.storage.local_host.LocalHost`) and on one of five simulated machines in a
+single process, whose clocks drift and whose power fails.
 
 Four things to notice
     1. There are two clocks, and mixing them is a bug. `Host.now_ns` is the wall
@@ -12,7 +12,7 @@ Four things to notice
        jumps when an operator or NTP sets it. `Host.monotonic_ns` only moves
        forward and says nothing about the date: durations, deadlines, leases.
        A core's docstring says which of the two it takes.
-    2. A data directory has one owner: `Host.local` locks it (`sdkit.ownership`).
+    2. A data directory has one owner: the host that has claimed it (`sdkit.ownership`).
        A forked child does not own what its parent does, and makes a host of its own.
     3. Randomness has two sources, and mixing them is a hole. `Host.random` is for
        jitter and choices: it may be seeded, and whoever sees enough of its
@@ -29,7 +29,6 @@ loop's, real or simulated.
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import secrets
 import time
@@ -38,15 +37,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from sdkit.arguments import check_between, shown
+from sdkit.disk import Claim, Disk
 from sdkit.errors import InvalidArgument, InvalidState
 from sdkit.forks import renew_in_child
-from sdkit.ownership import DirectoryLock
-
-if TYPE_CHECKING:
-    from sdkit.storage.disk import Disk
 
 SECRET_BYTES_MAX: Final = 1 << 20
 DESCRIPTORS_MAX: Final = 1 << 31
@@ -55,7 +51,8 @@ DESCRIPTORS_MAX: Final = 1 << 31
 class Host:
     """A machine with a name, two clocks, randomness and perhaps a disk.
 
-    A simulated machine is a subclass that overrides the two clocks, `secret` and `descriptors`.
+    A simulated machine is a subclass that overrides the two clocks, `secret` and `descriptors`;
+    a real one with a directory is one that owns it.
 
     Args:
         name: how traces and errors call it.
@@ -64,10 +61,12 @@ class Host:
             unless given. Secrets never come from it.
     """
 
+    # Of its directory. A class attribute, since a host that was refused is freed as well.
+    _claim: Claim | None = None
+
     def __init__(
         self, name: str, disk: Disk | None = None, *, random: random.Random | None = None
     ) -> None:
-        self._lock: DirectoryLock | None = None
         _check_parts(name, disk, random)
         self.name: Final = name
         self.random: Final = random or _new_random()
@@ -76,25 +75,6 @@ class Host:
         self.span_serial: Final[Iterator[int]] = itertools.count(self.random.getrandbits(48) << 16)
         self._disk = disk
         self._closed = self._entered = False
-
-    @classmethod
-    def local(cls, name: str, data_dir: str | os.PathLike[str]) -> Self:
-        """The real machine, owning ``data_dir`` (made if it is missing) until `close`.
-
-        Dropped while it is open, it warns and gives the directory up.
-
-        Raises:
-            InvalidArgument: ``name`` or ``data_dir`` cannot be one.
-            DirectoryInUse: a live process owns it; the message says which.
-            DirectoryUnusable: it cannot be made or written, or this platform (Windows) has no
-                locks on directories.
-        """
-        # The one import upwards, kept out of load time.
-        from sdkit.storage.local_disk import LocalDisk
-
-        host = cls(name, LocalDisk(data_dir))
-        host._lock = DirectoryLock(data_dir)
-        return host
 
     @property
     def disk(self) -> Disk:
@@ -106,7 +86,7 @@ class Host:
         self._check_owner()
         if self._disk is None:
             raise InvalidState(
-                f"host {self.name} has no disk; make it with Host.local(name, directory)"
+                f"host {self.name} has no disk; make it with LocalHost(name, directory)"
             )
         return self._disk
 
@@ -152,17 +132,17 @@ class Host:
 
     def close(self) -> None:
         """Give the data directory up. Safe to call twice."""
-        if self._lock is not None:
-            self._lock.release()
+        if self._claim is not None:
+            self._claim.release()
             self._closed = True
 
     def _check_owner(self) -> None:
         if self._closed:
             raise InvalidState(f"host {self.name} is closed; its directory may be another's by now")
-        if self._lock is not None and not self._lock.is_held:
+        if self._claim is not None and not self._claim.is_held:
             raise InvalidState(
                 f"host {self.name} belongs to the process that this one was forked from; "
-                "make one here, with Host.local and another directory"
+                "make one here, with LocalHost and another directory"
             )
 
     def __enter__(self) -> Self:
@@ -186,7 +166,7 @@ class Host:
         return f"<{type(self).__name__} {self.name}{where}{', closed' if self._closed else ''}>"
 
     def __del__(self) -> None:
-        if self._lock is not None and self._lock.is_held:
+        if self._claim is not None and self._claim.is_held:
             message = f"{self!r} was dropped and not closed"
             self.close()  # first, since a warning may be an error
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
@@ -201,7 +181,7 @@ def check_host(host: object) -> None:
     if not isinstance(host, Host):
         raise InvalidArgument(
             f"host is {shown(host)}, of type {type(host).__name__}; it must be a Host, as made by "
-            "`with Host.local('db', 'directory') as host:`"
+            "`with LocalHost('db', 'directory') as host:`"
         )
 
 
@@ -212,7 +192,7 @@ def _check_parts(name: object, disk: object, generator: object) -> None:
     if disk is not None and not callable(getattr(disk, "claim", None)):
         raise InvalidArgument(
             f"disk is {shown(disk)}, of type {type(disk).__name__}; it must be a Disk. "
-            "For a directory: Host.local(name, directory)"
+            "For a directory: LocalHost(name, directory)"
         )
     if generator is not None and not isinstance(generator, random.Random):
         raise InvalidArgument(

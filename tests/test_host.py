@@ -22,11 +22,12 @@ from sdkit.errors import DirectoryInUse, DirectoryUnusable, InvalidArgument, Inv
 from sdkit.host import Host, current, running_on
 from sdkit.sim.host import EPOCH_NS, SimulatedHost
 from sdkit.sim.loop import run
+from sdkit.storage import LocalHost
 
 HOLD = """
 import sys
-from sdkit.host import Host
-with Host.local("holder", sys.argv[1]):
+from sdkit.storage import LocalHost
+with LocalHost("holder", sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -56,7 +57,7 @@ def held_by_another_process(directory: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_directory_in_use_is_refused_by_the_name_of_its_holder(tmp_path: Path) -> None:
     with held_by_another_process(tmp_path) as holder:
         with pytest.raises(DirectoryInUse) as refused:
-            Host.local("second", tmp_path)
+            LocalHost("second", tmp_path)
         assert f"process {holder.pid}" in str(refused.value)
         assert str(tmp_path) in str(refused.value)
         assert refused.value.fields["holder"] == f"process {holder.pid}"
@@ -67,38 +68,38 @@ def test_a_killed_holder_leaves_no_lock_behind(tmp_path: Path) -> None:
     with held_by_another_process(tmp_path) as holder:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        Host.local("second", tmp_path).close()
+        LocalHost("second", tmp_path).close()
 
 
 def test_a_holder_that_ends_cleanly_gives_the_directory_up(tmp_path: Path) -> None:
     with held_by_another_process(tmp_path) as holder:
         holder.communicate("")
         assert holder.returncode == 0
-        Host.local("second", tmp_path).close()
+        LocalHost("second", tmp_path).close()
 
 
 def test_the_same_process_cannot_own_a_directory_twice(tmp_path: Path) -> None:
     with (
-        Host.local("first", tmp_path),
+        LocalHost("first", tmp_path),
         pytest.raises(DirectoryInUse, match=f"process {os.getpid()}"),
     ):
-        Host.local("second", tmp_path)
-    Host.local("third", tmp_path).close()
+        LocalHost("second", tmp_path)
+    LocalHost("third", tmp_path).close()
 
 
 def test_closing_twice_is_harmless_even_if_another_holds_the_directory_by_then(
     tmp_path: Path,
 ) -> None:
-    first = Host.local("first", tmp_path)
+    first = LocalHost("first", tmp_path)
     first.close()
-    with Host.local("second", tmp_path):
+    with LocalHost("second", tmp_path):
         first.close()
         with pytest.raises(DirectoryInUse):
-            Host.local("third", tmp_path)
+            LocalHost("third", tmp_path)
 
 
 def test_a_missing_directory_is_made_with_those_above_it(tmp_path: Path) -> None:
-    with Host.local("first", tmp_path / "a" / "b"):
+    with LocalHost("first", tmp_path / "a" / "b"):
         assert (tmp_path / "a" / "b").is_dir()
 
 
@@ -106,7 +107,7 @@ def test_a_missing_directory_is_made_with_those_above_it(tmp_path: Path) -> None
 def test_a_directory_that_cannot_be_one_is_refused_by_name(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DirectoryUnusable) as refused:
-        Host.local("first", tmp_path / below)
+        LocalHost("first", tmp_path / below)
     assert str(tmp_path / below) in str(refused.value)
     assert (tmp_path / "file").read_text() == "in the way"
 
@@ -116,7 +117,7 @@ def test_a_directory_without_the_right_to_write_is_refused() -> None:
         directory = Path(name)
         directory.chmod(0o555)
         with as_nobody(), pytest.raises(DirectoryUnusable, match="Permission denied"):
-            Host.local("first", directory)
+            LocalHost("first", directory)
         directory.chmod(0o700)
 
 

@@ -18,7 +18,7 @@ import pytest
 from sdkit.errors import DirectoryInUse, DirectoryUnusable, InvalidArgument, InvalidState
 from sdkit.host import Host
 from sdkit.ownership import DirectoryLock
-from sdkit.storage import Journal, LocalDisk
+from sdkit.storage import Journal, LocalDisk, LocalHost
 
 
 def in_another_process(script: str, *arguments: object) -> str:
@@ -38,9 +38,9 @@ def in_another_process(script: str, *arguments: object) -> str:
 TRY = """
 import sys
 from sdkit.errors import DirectoryInUse
-from sdkit.host import Host
+from sdkit.storage import LocalHost
 try:
-    Host.local("second", sys.argv[1]).close()
+    LocalHost("second", sys.argv[1]).close()
     print("owned")
 except DirectoryInUse as error:
     print(error)
@@ -51,11 +51,11 @@ except DirectoryInUse as error:
 
 
 def test_deleting_the_lock_file_lets_no_second_owner_in(tmp_path: Path) -> None:
-    with Host.local("first", tmp_path):
+    with LocalHost("first", tmp_path):
         (tmp_path / "lock").unlink()
         assert "in use by another process" in in_another_process(TRY, tmp_path)
         with pytest.raises(DirectoryInUse, match=f"process {os.getpid()}"):
-            Host.local("second", tmp_path)
+            LocalHost("second", tmp_path)
         (tmp_path / "lock").write_text("process 1\n")
         assert "in use by process 1" in in_another_process(TRY, tmp_path)
     assert in_another_process(TRY, tmp_path) == "owned\n"
@@ -74,15 +74,15 @@ def test_deleting_the_lock_of_a_journal_lets_no_second_one_in(tmp_path: Path) ->
 
 def test_a_renamed_directory_stays_its_owners_and_the_new_one_is_another(tmp_path: Path) -> None:
     data, moved = tmp_path / "data", tmp_path / "moved"
-    with Host.local("first", data):
+    with LocalHost("first", data):
         data.rename(moved)
-        with Host.local("second", data), pytest.raises(DirectoryInUse):
-            Host.local("third", moved)
+        with LocalHost("second", data), pytest.raises(DirectoryInUse):
+            LocalHost("third", moved)
         data.joinpath("lock").unlink()
         data.rmdir()
         moved.rename(data)
         with pytest.raises(DirectoryInUse):
-            Host.local("fourth", data)
+            LocalHost("fourth", data)
 
 
 def test_a_journal_whose_directory_was_renamed_leaves_its_successors_files_alone(
@@ -125,9 +125,9 @@ def test_owners_of_different_things_in_one_directory_do_not_exclude_each_other(
 def test_a_full_disk_or_a_strange_lock_file_is_no_other_owner(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
     with pytest.raises(DirectoryUnusable):
-        Host.local("first", tmp_path)
+        LocalHost("first", tmp_path)
     (tmp_path / "lock").rmdir()
-    Host.local("second", tmp_path).close()
+    LocalHost("second", tmp_path).close()
 
 
 # ── forks ────────────────────────────────────────────────────────────────────
@@ -135,8 +135,8 @@ def test_a_full_disk_or_a_strange_lock_file_is_no_other_owner(tmp_path: Path) ->
 CHILD_LIVES_ON = """
 import os, sys
 from sdkit.errors import DirectoryInUse, InvalidState
-from sdkit.host import Host
-host = Host.local("parent", sys.argv[1])
+from sdkit.storage import LocalHost
+host = LocalHost("parent", sys.argv[1])
 go_on, end = os.pipe(), os.pipe()
 child = os.fork()
 if not child:
@@ -147,7 +147,7 @@ if not child:
         except InvalidState as error:
             print("child:", error, flush=True)
     try:
-        Host.local("child", sys.argv[1])
+        LocalHost("child", sys.argv[1])
     except DirectoryInUse as error:
         print("child:", "process", os.getppid(), "in" if str(os.getppid()) in str(error) else error)
     sys.stdout.flush()
@@ -158,7 +158,7 @@ if not child:
     os._exit(0)
 os.read(go_on[0], 1)
 host.close()
-with Host.local("parent again", sys.argv[1]):
+with LocalHost("parent again", sys.argv[1]):
     print("parent: owned again")
 os.close(end[1])
 os.waitpid(child, 0)
@@ -233,8 +233,8 @@ def test_a_child_writes_nothing_into_its_parents_files_and_may_open_its_own(
 def test_a_closed_host_goes_without_the_collector(tmp_path: Path) -> None:
     gc.disable()
     try:
-        host = Host.local("db", tmp_path)
-        gone = [weakref.ref(it) for it in (host, host.disk, host.random, host._lock)]
+        host = LocalHost("db", tmp_path)
+        gone = [weakref.ref(it) for it in (host, host.disk, host.random, host._claim)]
         host.close()
         del host
         assert [ref() for ref in gone] == [None] * 4
@@ -245,11 +245,11 @@ def test_a_closed_host_goes_without_the_collector(tmp_path: Path) -> None:
 def test_a_host_dropped_open_warns_and_gives_its_directory_up(tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        host = Host.local("db", tmp_path)
+        host = LocalHost("db", tmp_path)
         del host
-        Host.local("second", tmp_path).close()
+        LocalHost("second", tmp_path).close()
     assert [str(it.message) for it in said] == [
-        f"<Host db on LocalDisk({str(tmp_path)!r})> was dropped and not closed"
+        f"<LocalHost db on LocalDisk({str(tmp_path)!r})> was dropped and not closed"
     ]
 
 
@@ -257,10 +257,10 @@ def test_a_host_dropped_open_warns_and_gives_its_directory_up(tmp_path: Path) ->
 
 
 def test_a_closed_host_has_no_disk_any_more_and_is_not_entered_again(tmp_path: Path) -> None:
-    with Host.local("db", tmp_path) as host:
+    with LocalHost("db", tmp_path) as host:
         with pytest.raises(InvalidState, match="entered before"):
             host.__enter__()
-        assert repr(host) == f"<Host db on LocalDisk({str(tmp_path)!r})>"
+        assert repr(host) == f"<LocalHost db on LocalDisk({str(tmp_path)!r})>"
     with pytest.raises(InvalidState, match="host db is closed"):
         _ = host.disk
     with pytest.raises(InvalidState, match="host db is closed"):
@@ -271,7 +271,7 @@ def test_a_closed_host_has_no_disk_any_more_and_is_not_entered_again(tmp_path: P
 
 @pytest.mark.parametrize("directory", ["", "a\0b", "\ud800", 5, None, b"bytes", True, ["a"]])
 def test_what_is_no_path_is_no_directory(directory: Any) -> None:
-    for make in (lambda it: Host.local("db", it), LocalDisk, DirectoryLock):
+    for make in (lambda it: LocalHost("db", it), LocalDisk, DirectoryLock):
         with pytest.raises(InvalidArgument, match=r"director|path"):
             make(directory)
 
@@ -280,7 +280,7 @@ def test_what_is_no_part_of_a_host_is_refused_by_name() -> None:
     for make, match in (
         (lambda: Host(5), "name is 5"),  # type: ignore[arg-type]
         (lambda: Host(""), "name is ''"),
-        (lambda: Host("a", "data"), r"disk is 'data', of type str.*Host.local"),  # type: ignore[arg-type]
+        (lambda: Host("a", "data"), r"disk is 'data', of type str.*LocalHost"),  # type: ignore[arg-type]
         (lambda: Host("a", random=7), "random is 7"),  # type: ignore[arg-type]
         (lambda: Host("a").descriptors("3"), "needed is '3'"),  # type: ignore[arg-type]
         (lambda: Host("a").descriptors(-1), "needed is -1"),

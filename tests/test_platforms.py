@@ -48,7 +48,7 @@ from sdkit.host import Host, current
 from sdkit.ownership import DirectoryLock
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.loop import run
-from sdkit.storage import Journal, LocalDisk
+from sdkit.storage import Journal, LocalDisk, LocalHost
 
 async def main():
     journal = await Journal.open(SimulatedDisk(), room="room", random=Random(1))
@@ -57,7 +57,7 @@ async def main():
     return journal.synced
 
 print(run(main()), Host("a").descriptors(100), current().name)
-for make in (LocalDisk, DirectoryLock, lambda path: Host.local("db", path)):
+for make in (LocalDisk, DirectoryLock, lambda path: LocalHost("db", path)):
     try:
         make(sys.argv[1])
     except DirectoryUnusable as error:

@@ -22,8 +22,8 @@ from types import FrameType
 from typing import Any
 
 import sdkit
-from sdkit.host import Host
 from sdkit.rpc import Server, connect
+from sdkit.storage import LocalHost
 from sdkit.store import StoreClient, StoreServer
 
 PACKAGE = str(Path(sdkit.__file__).parent)
@@ -78,7 +78,7 @@ async def walks() -> dict[str, Walk]:
     handlers = {"echo": lambda _connection, value: value}
     async with Server(handlers) as server, await connect(*server.address) as connection:
         found["a remote call"] = await walk(lambda: connection.call("echo", 1))
-    with tempfile.TemporaryDirectory() as directory, Host.local("db", directory) as host:
+    with tempfile.TemporaryDirectory() as directory, LocalHost("db", directory) as host:
         async with StoreServer(host) as server, StoreClient(*server.address) as store:
             begun = []
 

@@ -25,6 +25,7 @@ from rich.table import Table
 from sdkit.cli.console import console as make_console
 from sdkit.errors import InvalidArgument
 from sdkit.ownership import LOCK_NAME, DirectoryLock
+from sdkit.storage.holders import HOLDERS_NAME
 from sdkit.storage.inspect import Finding, JournalView, RecordView, SegmentView, inspect
 from sdkit.storage.journal import Journal, Recovered
 from sdkit.storage.local_disk import LocalDisk
@@ -111,7 +112,7 @@ def holds_journal(directory: Path) -> bool:
 
 def in_the_way(directory: Path) -> list[Finding]:
     """What has the name of a journal's file and is none: a start would stumble over it."""
-    ours = (SNAPSHOT_NAME, SNAPSHOT_TEMPORARY_NAME, CLAIM_NAME)
+    ours = (SNAPSHOT_NAME, SNAPSHOT_TEMPORARY_NAME, HOLDERS_NAME, CLAIM_NAME)
     found = []
     for path in sorted(directory.iterdir()):
         is_ours = path.name in ours or segment_number(path.name) is not None

@@ -30,6 +30,7 @@ from sdkit.cli.streams import ReaderGone
 from sdkit.host import Host, running_on
 from sdkit.rooms import ROOMS, Room, find
 from sdkit.rpc.server import ServerConfig
+from sdkit.storage.local_host import LocalHost
 from sdkit.trace import Record, listening
 
 _DATA = typer.Option("--data", help="Data directory; made if missing, locked while it runs.")
@@ -69,7 +70,7 @@ def _command_of(room: Room) -> Callable[..., None]:
         options["secret"] = chosen_secret(secret, secret_file)
         config = config_from(room.config, options, file, room.name)
         _quiet_start_of_logging()
-        with Host.local(name, data) as host, running_on(host):
+        with LocalHost(name, data) as host, running_on(host):
             announcer = _Announcer(room.name, as_json)
             with listening(announcer, *_SAID):
                 try:

@@ -48,8 +48,9 @@ from sdkit.cli.options import chosen_secret
 from sdkit.cli.store_sessions import StoreSubject
 from sdkit.cli.streams import ReaderGone
 from sdkit.errors import InvalidArgument
-from sdkit.host import Host, running_on
+from sdkit.host import running_on
 from sdkit.script import Refused, is_answer
+from sdkit.storage.local_host import LocalHost
 from sdkit.store import Isolation, Store, StoreClient, StoreServer, StoreServerConfig
 from sdkit.store.isolation import level_of
 
@@ -132,7 +133,7 @@ async def _own_store(serializable: str) -> AsyncIterator[Store]:
     )
     with (
         tempfile.TemporaryDirectory() as directory,
-        Host.local("shell", directory) as host,
+        LocalHost("shell", directory) as host,
         running_on(host),
     ):
         async with (

@@ -119,22 +119,54 @@ def journal(
                     assert subject.append(record) == lsn
                     if lsn % 6 == 0:
                         await subject.wait(lsn)
-                subject.hold("a follower", held)
+                await subject.hold("a follower", held)
                 assert subject.holders == {"a follower": held}
                 await subject.snapshot(snapshot_at, pieces(log[:snapshot_at]))
                 assert subject.first <= held
                 follower = subject.follow(held)
                 assert await anext(follower) == (held, log[held - 1])
                 await follower.aclose()
-                subject.release("a follower")
+                await subject.release("a follower")
                 await subject.snapshot(60, pieces(log))
                 if subject.first > 1:
                     with pytest.raises(LookupError):
-                        subject.hold("too late", 1)
+                        await subject.hold("too late", 1)
                     gone = subject.follow(1)
                     with pytest.raises(LookupError):
                         await anext(gone)
                 assert subject.first > 40, "nobody holds it, and the snapshot has it"
+                await subject.close()
+
+            play(main())
+
+        @given(st.integers(1, 40), st.booleans())
+        def test_what_is_held_is_still_held_when_it_is_opened_again(
+            self, held: int, released: bool
+        ) -> None:
+            async def main() -> None:
+                open_again = opener()
+                subject = await open_again()
+                log = [b"%03d" % number + bytes(500) for number in range(60)]
+                for lsn, record in enumerate(log, 1):
+                    assert subject.append(record) == lsn
+                    if lsn % 6 == 0:
+                        await subject.wait(lsn)
+                await subject.hold("gone", 1)
+                await subject.hold("a follower", held)
+                await subject.release("gone")
+                if released:
+                    await subject.release("a follower")
+                await subject.close()
+                subject = await open_again()
+                assert subject.holders == ({} if released else {"a follower": held})
+                assert await contents(subject) == log
+                await subject.snapshot(60, pieces(log))
+                if released:
+                    assert subject.first > 40
+                else:
+                    follower = subject.follow(held)
+                    assert await anext(follower) == (held, log[held - 1])
+                    await follower.aclose()
                 await subject.close()
 
             play(main())
@@ -162,6 +194,134 @@ def journal(
                 await subject.close()
                 subject = await open_again()
                 assert await contents(subject) == log
+                await subject.close()
+
+            play(main())
+
+        @given(st.integers(1, 30), st.integers(0, 20))
+        def test_a_snapshot_that_is_read_stays_as_it_is_and_so_does_the_log_behind_it(
+            self, first: int, read: int
+        ) -> None:
+            async def main() -> None:
+                subject = await opener()()
+                log = [b"%03d" % number + bytes(500) for number in range(60)]
+                for lsn, record in enumerate(log, 1):
+                    assert subject.append(record) == lsn
+                    if lsn % 6 == 0:
+                        await subject.wait(lsn)
+                with pytest.raises(Exception, match="no snapshot"):
+                    await subject.reading_snapshot().__aenter__()
+                state = [*log[:first], bytes(300_000)]  # more than is read at once
+                await subject.snapshot(first, pieces(state))
+                async with subject.reading_snapshot() as (at, chunks):
+                    assert at == first
+                    found = [await anext(chunks) for _ in range(min(read, first))]
+                    await subject.snapshot(60, pieces(log))
+                    found += [chunk async for chunk in chunks]
+                    assert found == [b"+" + record for record in state]
+                    follower = subject.follow(at + 1)
+                    assert await anext(follower) == (at + 1, log[at])
+                    await follower.aclose()
+                async with subject.reading_snapshot() as (at, chunks):
+                    assert at == 60
+                    assert [chunk async for chunk in chunks] == [b"+" + it for it in log]
+                await subject.snapshot(60, pieces(log))
+                assert subject.first > 40, "nobody reads it any more"
+                await subject.close()
+
+            play(main())
+
+        @given(records, st.integers(0, 25), st.integers(1, 40))
+        def test_a_snapshot_from_elsewhere_takes_the_place_of_state_and_log(
+            self, log: list[bytes], snapshot_at: int, lsn: int
+        ) -> None:
+            async def main() -> None:
+                open_again = opener()
+                subject = await open_again()
+                for record in log:
+                    subject.append(record)
+                if snapshot_at:
+                    at = min(snapshot_at, len(log))
+                    await subject.snapshot(at, pieces(log[:at]))
+                await subject.install(lsn, pieces([b"from elsewhere"]))
+                with pytest.raises(Exception, match="closed"):
+                    subject.append(b"late")
+                for serial in range(3):
+                    subject = await open_again()
+                    late = [b"later"] * serial
+                    assert subject.snapshot_lsn == lsn
+                    assert subject.recovered.last_lsn == lsn + serial
+                    assert await contents(subject) == [b"from elsewhere", *late]
+                    assert subject.append(b"later") == lsn + serial + 1
+                    await subject.close()
+
+            play(main())
+
+        @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 2))))
+        def test_what_is_superseded_is_gone_and_its_numbers_are_given_out_again(
+            self, rounds: list[tuple[int, int, int]]
+        ) -> None:
+            async def main() -> None:
+                open_again = opener()
+                subject, log = await open_again(), list[bytes]()
+                for serial, (appended, dropped, then) in enumerate(rounds):
+                    for _ in range(appended):
+                        log.append(b"%d" % serial + bytes(300))
+                        subject.append(log[-1])
+                    lsn = max(subject.snapshot_lsn, len(log) - dropped) + 1
+                    await subject.supersede(lsn)
+                    del log[lsn - 1 :]
+                    assert subject.end == subject.durable == subject.synced == len(log)
+                    if subject.snapshot_lsn:
+                        with pytest.raises(ValueError, match="can be superseded"):
+                            await subject.supersede(subject.snapshot_lsn)
+                    if then == 1:
+                        await subject.snapshot(len(log), pieces(log))
+                    elif then == 2:
+                        await subject.close()
+                        subject = await open_again()
+                        assert await contents(subject) == log
+                await subject.close()
+                subject = await open_again()
+                assert await contents(subject) == log
+                await subject.close()
+
+            play(main())
+
+        @given(st.integers(1, 20), st.integers(0, 20))
+        def test_a_follower_learns_that_what_it_was_shown_is_superseded(
+            self, lsn: int, shown: int
+        ) -> None:
+            async def main() -> None:
+                subject = await opener()()
+                log = [b"%03d" % number + bytes(500) for number in range(20)]
+                for record in log:
+                    subject.append(record)
+                await subject.sync()
+                follower, whole = subject.follow(1), subject.follow(1)
+                for at in range(1, shown + 1):
+                    assert await anext(follower) == (at, log[at - 1])
+                for at in range(1, 21):
+                    assert await anext(whole) == (at, log[at - 1])
+                waiting = asyncio.ensure_future(anext(whole))
+                await asyncio.sleep(0.001)
+                await subject.supersede(lsn)
+                with pytest.raises(LookupError, match="superseded"):
+                    await waiting
+                for later in range(20):
+                    assert subject.append(b"another") == lsn + later
+                found = log[:shown]
+                try:
+                    while len(found) < lsn + 19:
+                        at, record = await anext(follower)
+                        assert at == len(found) + 1
+                        found.append(record)
+                except LookupError:
+                    assert found == log[:shown]
+                    assert shown >= lsn
+                else:
+                    assert found == log[: lsn - 1] + [b"another"] * 20
+                await follower.aclose()
                 await subject.close()
 
             play(main())

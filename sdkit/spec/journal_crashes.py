@@ -6,7 +6,7 @@ A *story* is one seed: a journal lives on a simulated disk, is written to, read,
 followed, snapshotted; writes and syncs fail; it is killed or loses power at any
 step of the disk, in the middle of recovery as well; it is opened again; bits
 are flipped in copies of what is left. Beside it stands a plain list of what was
-appended, and what anybody was told about it. Ten sentences must hold:
+appended, and what anybody was told about it. Eleven sentences must hold:
 
      1  what was acknowledged is there
      2  what is there is a prefix of what was appended
@@ -18,6 +18,7 @@ appended, and what anybody was told about it. Ten sentences must hold:
      8  opening twice is opening once
      9  after a clean stop no flipped bit loses data silently
     10  durable never passes a sync that began before the append
+    11  what is held is still held after any crash, and there to be read
 
 Each is a test of its own name, so that a wrong journal is caught by the
 sentence that it breaks. A story ends with the first broken one.
@@ -34,12 +35,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from random import Random
 from typing import Final
 
-from sdkit.errors import SdkitError
+from sdkit.errors import DiskUnavailable, SdkitError
 from sdkit.sim.disk import ShortWrite, SimulatedDisk, Step
 from sdkit.spec.journal_promises import (
     BEGUN,
     CLEAN,
     FLIPPED,
+    HOLDER,
     PREFIX,
     REFUSED,
     SENTENCES,
@@ -64,6 +66,8 @@ class Story:
         self, seed: int, journal_type: type[Journal], disk_type: Callable[[], SimulatedDisk]
     ) -> None:
         self.random: Final = Random(seed)
+        self.holding: Final = Random(f"{seed} holding")
+        self.superseding: Final = Random(f"{seed} superseding")
         self.journal_type: Final = journal_type
         self.disk: Final = disk_type()
         self.told: Final = Told()
@@ -246,10 +250,15 @@ class Life:
         if self.dead:
             return
         self.told.recovered(contents)
+        self.told.holds(journal.holders.get(HOLDER), journal.first)
         self.journal, self.covered = journal, journal.end
         for _ in range(self.random.randint(0, 14)):
             with contextlib.suppress(SdkitError):
                 await self.act(journal)
+                if self.story.holding.random() < 0.2:
+                    await self.hold(journal)
+                if self.story.superseding.random() < 0.15:
+                    await self.supersede(journal)
             if self.death.done():
                 return
             if journal.synced <= len(self.told.log):
@@ -279,6 +288,33 @@ class Life:
                 self.fault = self.random.choice([None, None, "append", "append", "sync"])
             case _:
                 await asyncio.sleep(self.random.choice([0, 50e-6, 300e-6, 0.005]))
+
+    async def supersede(self, journal: Journal) -> None:
+        first, end = journal.snapshot_lsn + 1, journal.end + 1
+        lsn = self.story.superseding.randint(max(first, end - 6), end)
+        self.told.superseding = lsn
+        try:
+            await journal.supersede(lsn)
+        except DiskUnavailable:
+            if not self.dead:
+                self.told.superseding = None
+            raise
+        if not self.dead:
+            self.told.superseded(lsn)
+
+    async def hold(self, journal: Journal) -> None:
+        choice = self.story.holding
+        lsn = choice.choice([None, choice.randint(journal.first, journal.end + 1)])
+        before = set(self.told.held)
+        self.told.held.add(lsn)
+        try:
+            await (journal.release(HOLDER) if lsn is None else journal.hold(HOLDER, lsn))
+        except DiskUnavailable:
+            if not self.dead:
+                self.told.held = before
+            raise
+        if not self.dead:
+            self.told.held = {lsn}
 
     def content(self) -> bytes:
         self.told.serial += 1

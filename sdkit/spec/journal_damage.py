@@ -202,7 +202,7 @@ async def written(count: int, length: int, snapshot: int, held: int, closed: boo
     for number in range(1, count + 1):
         await subject.wait(subject.append(b"%08d" % number * (length // 8)))
         if held and number == 1:
-            subject.hold("a follower", held)
+            await subject.hold("a follower", held)
         if number == snapshot:
             await subject.snapshot(number, state())
     if closed:

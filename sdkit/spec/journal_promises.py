@@ -3,7 +3,7 @@
 `Told` is the oracle of `sdkit.spec.journal_crashes` and of
 `sdkit.spec.journal_schedules`: the plain list of what was appended, and how
 much of it was acknowledged, shown, or said not to have happened. It knows
-nothing of files. The ten sentences have names, since a test that names what it
+nothing of files. The sentences have names, since a test that names what it
 tests cannot pass by accident.
 """
 
@@ -28,6 +28,8 @@ UNCHANGED: Final = "test_a_refusal_changes_nothing"
 TWICE: Final = "test_opening_twice_is_opening_once"
 CLEAN: Final = "test_after_a_clean_stop_no_flip_loses_data"
 BEGUN: Final = "test_durable_never_passes_a_sync_begun_before_the_append"
+HOLDER: Final = "a follower"
+HELD: Final = "test_what_is_held_is_still_held_and_there"
 SENTENCES: Final = (
     ACKNOWLEDGED,
     PREFIX,
@@ -39,6 +41,7 @@ SENTENCES: Final = (
     TWICE,
     CLEAN,
     BEGUN,
+    HELD,
 )
 
 
@@ -60,9 +63,35 @@ class Told:
     shown: int = 0
     gone: set[bytes] = field(default_factory=set)
     serial: int = 0
+    elsewhere: list[bytes] | None = None  # a state that may have taken the place of all that was
+    held: set[int | None] = field(default_factory=lambda: {None})  # one of these is on the disk
+
+    superseding: int | None = None  # from this LSN on, perhaps
+
+    def superseded(self, lsn: int) -> None:
+        """Nothing from ``lsn`` on counts any more, and none of it may return."""
+        self.gone.update(self.log[lsn - 1 :])
+        del self.log[lsn - 1 :]
+        self.acknowledged = min(self.acknowledged, lsn - 1)
+        self.survives_kill, self.shown = min(self.survives_kill, lsn - 1), min(self.shown, lsn - 1)
+        self.superseding = None
+
+    def holds(self, lsn: int | None, first: int) -> None:
+        """An open has shown a holder at ``lsn``, in a log that begins at ``first``."""
+        if lsn not in self.held:
+            raise Broken(HELD, f"{lsn} is held; it was told to be one of {self.held}")
+        if lsn is not None and lsn < first:
+            raise Broken(HELD, f"{lsn} is held; the log begins at {first}")
+        self.held = {lsn}
 
     def recovered(self, contents: list[bytes]) -> None:
         """An open has shown ``contents``."""
+        if self.elsewhere is not None and contents[: len(self.elsewhere)] == self.elsewhere:
+            self.log, self.gone = list(self.elsewhere), self.gone | set(self.log)
+            self.acknowledged = self.shown = self.survives_kill = len(self.elsewhere)
+        if self.superseding is not None and len(contents) == self.superseding - 1:
+            self.superseded(self.superseding)
+        self.elsewhere = self.superseding = None
         back = self.gone.intersection(contents)
         if back:
             raise Broken(GONE, f"{min(back)[:20]!r} is back")

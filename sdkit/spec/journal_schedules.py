@@ -21,6 +21,7 @@ from random import Random
 from sdkit.errors import SdkitError
 from sdkit.sim.disk import ShortWrite, SimulatedDisk, Step
 from sdkit.spec.journal_promises import (
+    HOLDER,
     REFUSED,
     Broken,
     Told,
@@ -56,6 +57,7 @@ class Case:
         except SdkitError as error:
             raise Broken(REFUSED, error.message) from error
         self.told.recovered(contents)
+        self.told.holds(journal.holders.get(HOLDER), journal.first)
         return journal
 
     async def start(self) -> Journal:
@@ -242,6 +244,82 @@ async def rotation_then_power_cut(case: Case) -> None:
     await case.open()
 
 
+async def snapshot_from_elsewhere_dies(case: Case) -> None:
+    """At whatever step it ends: all the old, or all the new, and it goes on from there."""
+    journal = await case.open()
+    for _ in range(case.random.randrange(7)):
+        await journal.wait(case.append(journal, 900))
+    if case.random.random() < 0.5:
+        await journal.snapshot(journal.end, case.chunks(journal.end))
+    case.told.elsewhere = [b"elsewhere %d" % number for number in range(case.random.randint(1, 9))]
+    lsn, left = len(case.told.elsewhere), case.random.randrange(14)
+
+    async def state() -> AsyncIterator[bytes]:
+        for content in case.told.elsewhere or []:
+            yield struct.pack("<I", len(content)) + content
+
+    def when(_: Step) -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    await case.dies(journal.install(lsn, state()), when, power=case.random.random() < 0.5)
+    journal = await case.open()
+    await journal.wait(case.append(journal))
+    await case.power_cut()
+    await case.open()
+
+
+async def superseding_dies(case: Case) -> None:
+    """All the old suffix or none of it, and the records that take its place are safe."""
+    journal = await case.open()
+    for _ in range(case.random.randint(3, 9)):
+        await journal.wait(case.append(journal, case.random.choice([8, 900])))
+    case.told.superseding = lsn = case.random.randint(1, journal.end)
+    left = case.random.randrange(10)
+
+    async def work() -> None:
+        await journal.supersede(lsn)
+        case.told.superseded(lsn)
+        for _ in range(3):
+            await journal.wait(case.append(journal, 900))
+
+    def when(_: Step) -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    await case.dies(work(), when, power=case.random.random() < 0.5)
+    for _ in range(2):
+        journal = await case.open()
+        await journal.wait(case.append(journal))
+        await case.power_cut()
+    await case.open()
+
+
+async def holder_moves_while_the_log_is_cut(case: Case) -> None:
+    """Until a holder's new position is on the disk the old one has to be there to be read."""
+    journal = await case.open()
+    for _ in range(9):
+        await journal.wait(case.append(journal, 900))
+    case.told.held = {1}
+    await journal.hold(HOLDER, 1)
+    case.told.held = {1, 9}
+    moving: list[asyncio.Task[None]] = []
+
+    def when(step: Step) -> bool:
+        if step.operation == "sync_directory" and not moving:  # the snapshot has its name
+            moving.append(asyncio.ensure_future(journal.hold(HOLDER, 9)))
+        return step.operation == "rename" and step.path.endswith("holders")
+
+    async def work() -> None:
+        await journal.snapshot(journal.end, case.chunks(journal.end))
+        await asyncio.gather(*moving)
+
+    await case.dies(work(), when, power=False)
+    await case.open()
+
+
 SCHEDULES: dict[str, tuple[Callable[[Case], Awaitable[None]], tuple[str, ...]]] = {
     "test_a_kill_then_a_power_cut": (kill_then_power_cut, ("os", "interval")),
     "test_a_torn_group_then_another": (torn_group_then_another, ("sync",)),
@@ -251,6 +329,9 @@ SCHEDULES: dict[str, tuple[Callable[[Case], Awaitable[None]], tuple[str, ...]]] 
     "test_a_short_write": (short_write, ("sync", "os")),
     "test_a_foreign_record_in_a_torn_group": (foreign_record_in_a_torn_group, ("sync",)),
     "test_a_snapshot_then_a_power_cut": (snapshot_then_power_cut, ("sync", "os")),
+    "test_a_holder_moves_while_the_log_is_cut": (holder_moves_while_the_log_is_cut, ("sync",)),
+    "test_a_snapshot_from_elsewhere_dies": (snapshot_from_elsewhere_dies, ("sync", "os")),
+    "test_superseding_dies": (superseding_dies, ("sync", "os")),
     "test_a_rotation_then_a_power_cut": (rotation_then_power_cut, ("sync", "os")),
 }
 

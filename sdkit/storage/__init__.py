@@ -17,6 +17,7 @@ Read in this order
     worker        the one thread in which a disk's blocking calls are made
     disk          files, and what a sync promises
     local_disk    that promise, kept on a directory of the real file system
+    local_host    the machine that owns such a directory
     wal           how records lie in a segment, and how to tell a good one
     snapshot      the state at one position, in a file
     damage        what is wrong, in words that help at night
@@ -26,12 +27,12 @@ Read in this order
     surveying     read all and decide, the same for a start and for a look
     opening       the order of steps from a directory to a running log
     config        what durable means, and the other settings
-    meter         how much log lies behind a position
     waiting       what waits to be written, and who waits for it
     callbacks     functions of somebody else's, and what becomes of their errors
     group_commit  records, groups, syncs; and what to do when the disk says no
     follower      reading a log that goes on
     snapshotting  a new snapshot in the old one's place
+    holders       who keeps the log from being truncated
     journal       all of it together: what the other rooms use
     inspect       what ``sdkit journal DIR`` shows
 
@@ -44,9 +45,10 @@ about what disks really do.
 from sdkit.storage.config import Durability, JournalConfig, Recovered
 from sdkit.storage.damage import Cut, ForeignFile, UnexplainedDamage
 from sdkit.storage.disk import Disk, File
-from sdkit.storage.follower import FollowerAhead, Truncated
+from sdkit.storage.follower import FollowerAhead, Superseded, Truncated
 from sdkit.storage.journal import Journal
 from sdkit.storage.local_disk import LocalDisk
+from sdkit.storage.local_host import LocalHost
 
 __all__ = [
     "Cut",
@@ -58,7 +60,9 @@ __all__ = [
     "Journal",
     "JournalConfig",
     "LocalDisk",
+    "LocalHost",
     "Recovered",
+    "Superseded",
     "Truncated",
     "UnexplainedDamage",
 ]

@@ -14,8 +14,8 @@ import asyncio
 from collections.abc import Callable
 
 from sdkit import trace
-from sdkit.arguments import close_unawaited, is_awaitable, shown
-from sdkit.errors import InvalidArgument
+from sdkit.arguments import check_function, close_unawaited, is_awaitable, shown
+from sdkit.errors import InvalidArgument, SdkitError
 
 
 def call_back(function: Callable[..., object], /, *args: object, **named: object) -> None:
@@ -36,6 +36,21 @@ def call_back(function: Callable[..., object], /, *args: object, **named: object
         )
 
 
+def check_callbacks(**functions: object) -> None:
+    """Refuse what cannot be called, or would have to be awaited. None is left out."""
+    for name, function in functions.items():
+        if function is not None:
+            check_function(name, function, asynchronous=False)
+
+
 def event(name: str, /, **fields: object) -> None:
     """As `sdkit.trace.event`, for the task that writes: a listener is a callback too."""
     call_back(trace.event, name, **fields)
+
+
+def ignore_durable(lsn: int) -> None:
+    """For a journal whose owner looks at `Journal.durable` or waits."""
+
+
+def ignore_loss(first: int, error: SdkitError) -> None:
+    """For a journal whose owner waits for each record."""

@@ -21,10 +21,13 @@ for all: what is not proven to have been synced is never claimed to be
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from enum import StrEnum
+from random import Random
 
-from sdkit.arguments import check_between, check_one_of
+from sdkit.arguments import check_between, check_one_of, shown
+from sdkit.errors import InvalidArgument
 from sdkit.storage.damage import Cut
 from sdkit.storage.wal import RECORD_BYTES_LIMIT
 
@@ -103,3 +106,34 @@ class Recovered:
     def records_cut(self) -> int:
         """Whole records that stood behind the damage."""
         return self.cut.records if self.cut else 0
+
+
+def check_parts(disk: object, config: object, random: object, *, cut_unexplained: object) -> None:
+    """Refuse what a journal cannot be made of."""
+    if not isinstance(cut_unexplained, bool):  # what it drops, no truth of a text may decide
+        raise InvalidArgument(
+            f"cut_unexplained is {shown(cut_unexplained)}; it must be True or False"
+        )
+    if not callable(getattr(disk, "claim", None)):
+        raise InvalidArgument(
+            f"disk is {shown(disk)}, of type {type(disk).__name__}; it must be a Disk, as "
+            "LocalDisk('directory') is"
+        )
+    for name, value, kind in (
+        ("config", config, JournalConfig),
+        ("random", random, Random),
+    ):
+        if not isinstance(value, kind):
+            raise InvalidArgument(
+                f"{name} is {shown(value)}, of type {type(value).__name__}; it must be a "
+                f"{kind.__name__}"
+            )
+
+
+def check_chunks(chunks: object) -> None:
+    """Refuse what a snapshot cannot be made of."""
+    if not isinstance(chunks, AsyncIterable):
+        raise InvalidArgument(
+            f"chunks is {shown(chunks)}, of type {type(chunks).__name__}; it must be an "
+            "asynchronous iterable, as an `async def` with `yield` returns"
+        )

@@ -13,6 +13,10 @@ LSN on, in order, once. Reading the files does it, if three things are kept.
     3. A position may lie *ahead* of the log. That proves that this log lost
        synced data (`FollowerAhead`); neither side may cut to make it fit.
 
+    4. What was shown may be *superseded* later (`Journal.supersede`). The follower is
+       told from which record on (`Superseded`), and never goes on in the new ones
+       behind the old.
+
 Old segments do not change (`sdkit.storage.segments`), so a follower reads them
 without asking anybody, however far behind it is.
 """
@@ -43,6 +47,15 @@ class FollowerAhead(Rejected):
     code = "follower_ahead"
 
 
+class Superseded(Rejected, LookupError):
+    """Records that this follower was shown were dropped from the log, and others take their place.
+
+    Drop them there as well, from ``first`` on, and follow from there.
+    """
+
+    code = "superseded"
+
+
 class Follower:
     """One reader of a running log.
 
@@ -56,6 +69,7 @@ class Follower:
         self._file: File | None = None
         self._offset = 0
         self._at_lsn = 0  # of the record at `_offset`
+        self._shown_from = LSN_MAX  # number of the segment that the last record came from
 
     def bound(self) -> int:
         """The last LSN that may be shown."""
@@ -67,6 +81,7 @@ class Follower:
         Raises:
             InvalidState: this is not the event loop in which the log was opened.
             Truncated: the position is gone, now or on the way.
+            Superseded: what was shown is no longer in the log.
             CorruptData: a record is damaged; the snapshot has what it held.
             DiskUnavailable: it cannot be read, or everything durable was read and the log failed.
             Closed: everything was read and the journal was closed.
@@ -74,9 +89,15 @@ class Follower:
         self._writer.check_loop()
         try:
             while True:
+                self._check_not_superseded()
                 while self.lsn > self.bound():
                     await self._wait()
+                    self._check_not_superseded()
+                newest = self._segments.kept[-1]
                 for lsn, content in await self._read():
+                    if self._segments.kept[-1] is not newest:  # it may replace this record
+                        await self._close_file()
+                        break
                     self.lsn = lsn + 1
                     yield lsn, content
         except FileNotFoundError as error:
@@ -86,8 +107,24 @@ class Follower:
                 raise
             raise disk_unavailable("reading the log", error) from error
         finally:
-            if self._file is not None:
-                await self._file.close()
+            await self._close_file()
+
+    async def _close_file(self) -> None:
+        """Let it be opened anew, and read from its beginning."""
+        file, self._file = self._file, None
+        if file is not None:
+            await file.close()
+
+    def _check_not_superseded(self) -> None:
+        """A later segment that begins before what was shown last has replaced it."""
+        for segment in self._segments.kept:
+            first = segment.header.base
+            if segment.header.number > self._shown_from and first < self.lsn:
+                raise Superseded(
+                    f"records from {first} on were superseded, and {self.lsn - 1} was shown: "
+                    f"drop them, and follow from {first}",
+                    first=first,
+                )
 
     async def _wait(self) -> None:
         if self._writer.is_over:
@@ -116,6 +153,7 @@ class Follower:
                 raise self._ended(segment, batch)
             size *= 4  # a record larger than what was read
         self._offset, self._at_lsn = batch.offset, batch.lsn
+        self._shown_from = segment.header.number
         return [it for it in enumerate(batch.contents, batch.first_lsn) if it[0] >= self.lsn]
 
     def _segment(self) -> tuple[Segment, int]:
@@ -129,8 +167,7 @@ class Follower:
 
     async def _opened(self, segment: Segment) -> File:
         if self._file is None or self._file.name != segment.header.name:
-            if self._file is not None:
-                await self._file.close()
+            await self._close_file()
             self._file = await self._disk.open(segment.header.name)
             self._offset, self._at_lsn = segment.header.size, segment.header.base
         return self._file

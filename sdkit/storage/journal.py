@@ -35,23 +35,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random as randoms
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from threading import get_ident
 from typing import Final
 
 from sdkit.arguments import check_between, check_function, shown
 from sdkit.errors import (
     Closed,
+    Indeterminate,
     InvalidArgument,
     InvalidState,
     LimitExceeded,
     SdkitError,
 )
 from sdkit.forks import renew_in_child
-from sdkit.storage.config import JournalConfig, Recovered
+from sdkit.storage.callbacks import check_callbacks, ignore_durable, ignore_loss
+from sdkit.storage.config import JournalConfig, Recovered, check_chunks, check_parts
 from sdkit.storage.disk import Claim, Disk
 from sdkit.storage.follower import Follower, FollowerAhead, Truncated
-from sdkit.storage.group_commit import LogWriter
+from sdkit.storage.group_commit import LogWriter, end_dropped
+from sdkit.storage.holders import HOLDERS_NAME, Holders, check_name
 from sdkit.storage.opening import Opened, open_log, replay_log
 from sdkit.storage.recovery import Recovery
 from sdkit.storage.segments import Segments
@@ -78,6 +81,7 @@ class Journal:
     segments_type: type[Segments] = Segments
     follower_type: type[Follower] = Follower
     snapshots_type: type[SnapshotStore] = SnapshotStore
+    holders_type: type[Holders] = Holders
 
     def __init__(
         self,
@@ -93,13 +97,19 @@ class Journal:
         self._opened: Opened | None = opened
         self._segments: Final = opened.segments
         self._header: Final = decision.header
-        self._holders: dict[str, int] = {}
         self._snapshots: Final = self.snapshots_type(disk, opened.segments)
+        self._holders: Final = self.holders_type(
+            self.snapshots_type(disk, opened.segments, HOLDERS_NAME),
+            SnapshotHeader(self._header.room, self._header.journal_id, 0),
+            opened.holders,
+        )
+        self._holding = asyncio.Lock()
+        self._pins: dict[object, int] = {}  # by who reads a snapshot: the log behind it
         self._snapshotting = asyncio.Lock()
         self._snapshot_task: asyncio.Task[object] | None = None
         self._snapshot_lsn = opened.snapshot_lsn
         self._snapshot_bytes = opened.snapshot_bytes
-        self._log_bytes_before = decision.bytes
+        self._bytes_covered = -decision.bytes  # of `LogWriter.bytes_written`, by the snapshot
         self._loop: Final = writer.loop
         self._thread = get_ident()
         renew_in_child(self, Journal._forget)
@@ -149,16 +159,9 @@ class Journal:
         """
         check_room(room)
         config = JournalConfig() if config is None else config
-        _check_parts(disk, config, random)
-        if not isinstance(cut_unexplained, bool):  # what it drops, no truth of a text may decide
-            raise InvalidArgument(
-                f"cut_unexplained is {shown(cut_unexplained)}; it must be True or False"
-            )
-        on_durable, on_lost = on_durable or _ignore, on_lost or _ignore_loss
-        check_function("on_durable", on_durable, asynchronous=False)
-        check_function("on_lost", on_lost, asynchronous=False)
-        if progress is not None:
-            check_function("progress", progress, asynchronous=False)
+        check_parts(disk, config, random, cut_unexplained=cut_unexplained)
+        on_durable, on_lost = on_durable or ignore_durable, on_lost or ignore_loss
+        check_callbacks(on_durable=on_durable, on_lost=on_lost, progress=progress)
         claim = await disk.claim("journal")
         try:
             with span("journal.open", room=room):
@@ -209,9 +212,7 @@ class Journal:
         """
         self._check_open()
         check_function("on_record", on_record, asynchronous=False)
-        for name, function in (("on_snapshot", on_snapshot), ("progress", progress)):
-            if function is not None:
-                check_function(name, function, asynchronous=False)
+        check_callbacks(on_snapshot=on_snapshot, progress=progress)
         opened, self._opened = self._opened, None
         if opened is None:
             raise InvalidState("this journal was replayed before; open it anew to read it again")
@@ -311,9 +312,38 @@ class Journal:
         return self._writer.ended
 
     @property
-    def epoch(self) -> int:
+    def segment(self) -> int:
         """The number of the newest segment: a later open or rotation has a higher one."""
         return self._segments.number_max
+
+    async def supersede(self, lsn: int) -> None:
+        """Drop the records from ``lsn`` on, durably; the next one appended has that LSN again.
+
+        For who has found out that another log is the right one: a raft follower, a primary
+        that comes back. After a crash all of them are there or none. It waits for what was
+        appended before; ``on_durable`` then starts again from below. A follower that was
+        shown one of them gets `Superseded`.
+
+        Raises:
+            InvalidArgument: the snapshot holds ``lsn`` already, or it is more than one behind
+                the end; nothing has changed.
+            InvalidState: an `append` meanwhile; that record is not in the log.
+            DiskUnavailable: nothing has changed. DiskFailed: it happened, or nothing did.
+            Closed: after `close`.
+        """
+        self._check_open()
+        check_between("lsn", lsn, 1, LSN_MAX)
+        async with self._snapshotting:
+            self._check_open()
+            if not self._snapshot_lsn < lsn <= self.end + 1:
+                raise InvalidArgument(
+                    f"lsn is {lsn}; {self._snapshot_lsn + 1} to {self.end + 1} can be superseded"
+                )
+            done = self._writer.supersede(lsn)
+            try:
+                await asyncio.shield(done)
+            finally:  # cancelled: it goes on, and no snapshot may begin before it is over
+                await asyncio.wait([done])
 
     # Snapshots and truncation.
 
@@ -333,11 +363,7 @@ class Journal:
             Exception: what ``chunks`` raised; nothing has changed.
         """
         self._check_open()
-        if not isinstance(chunks, AsyncIterable):
-            raise InvalidArgument(
-                f"chunks is {shown(chunks)}, of type {type(chunks).__name__}; it must be an "
-                "asynchronous iterable, as an `async def` with `yield` returns"
-            )
+        check_chunks(chunks)
         if self._snapshotting.locked():
             raise InvalidState("a snapshot is being written; wait for it before the next")
         check_between("lsn", lsn, 0, LSN_MAX)
@@ -347,19 +373,69 @@ class Journal:
             )
         async with self._snapshotting:
             self._snapshot_task = asyncio.current_task()
+            covered = self._writer.bytes_written
             try:
                 with span("journal.snapshot", lsn=lsn):
                     await self._settle_log(lsn)
                     self._writer.rotate_soon()
                     size = await self._write_snapshot(lsn, chunks)
                 self._snapshot_lsn, self._snapshot_bytes = lsn, size
-                self._writer.meter.forget_before(lsn)
-                if lsn >= self.recovered.last_lsn:
-                    self._log_bytes_before = 0
+                self._bytes_covered = covered
                 await self._truncate()
             finally:
                 self._snapshot_task = None
                 await self._segments.reserve.fill()
+
+    @contextlib.asynccontextmanager
+    async def reading_snapshot(self) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """The newest snapshot, pinned: ``async with`` gives its LSN, and its chunks once.
+
+        A newer one may get its name meanwhile: this one, and the log behind its LSN, stay
+        until the block ends. So a replica gets the state and then follows from LSN + 1.
+
+        Raises:
+            InvalidState: there is none; all there is can be followed from 1 on.
+            DiskUnavailable, CorruptData: it cannot be read, now or at some chunk.
+            Closed: after `close`.
+        """
+        self._check_open()
+        if not self._snapshot_lsn:
+            raise InvalidState("this journal has no snapshot yet; follow it from 1 on")
+        pin = object()
+        self._pins[pin] = self._snapshot_lsn + 1
+        try:
+            async with self._snapshots.reading() as found:
+                yield found
+        finally:
+            del self._pins[pin]
+
+    async def install(self, lsn: int, chunks: AsyncIterable[bytes]) -> None:
+        """Put a snapshot from elsewhere in the place of all that is here, and close.
+
+        It is the state after ``lsn``, 1 or more. Open the journal anew: it begins with that
+        state, and its next record is ``lsn`` + 1. Whatever happens meanwhile, all the old
+        is there or all the new. Holders stay; who holds an older record needs the snapshot.
+
+        Raises:
+            InvalidArgument: as `snapshot` does; it is still open.
+            DiskUnavailable: the old state is there. DiskFailed: one of the two is.
+            Exception: what ``chunks`` raised; the old state is there.
+        """
+        self._check_open()
+        check_chunks(chunks)
+        check_between("lsn", lsn, 1, LSN_MAX - 1)
+        async with self._snapshotting, self._holding:
+            self._check_open()
+            self._closed = True
+            try:
+                with contextlib.suppress(Indeterminate):  # what is lost is superseded
+                    await self._writer.stop()
+                room, id_ = self._header.room, self._header.journal_id
+                header = SnapshotHeader(room, id_, lsn, supersedes=self._segments.number_max)
+                await self._snapshots.write(header, chunks)
+            finally:
+                self._claim.release()
+            event("journal.installed", lsn=lsn)
 
     async def _settle_log(self, lsn: int) -> None:
         """A snapshot never stands ahead of its log."""
@@ -371,42 +447,53 @@ class Journal:
         return await self._snapshots.write(header, chunks)
 
     async def _truncate(self) -> None:
-        await self._segments.truncate(min([self._snapshot_lsn + 1, *self._holders.values()]))
+        await self._segments.truncate(
+            min([self._snapshot_lsn + 1, *self.holders.values(), *self._pins.values()])
+        )
 
-    def hold(self, name: str, lsn: int) -> None:
+    async def hold(self, name: str, lsn: int) -> None:
         """Keep every record from ``lsn`` on, for ``name``, until moved or released.
 
-        Holders live in memory: take them again after `open`, before the next snapshot.
+        While it is written it holds in this process already; when this returns, across
+        restarts and power cuts as well (`sdkit.storage.holders`). A sync of a small file.
 
         Raises:
-            InvalidArgument: ``name`` is no text, or ``lsn`` no LSN.
+            InvalidArgument: ``name`` is no text of 1 to 200 bytes, or ``lsn`` no LSN.
             Truncated: ``lsn`` is gone already.
+            LimitExceeded: a thousand names hold it.
+            DiskUnavailable: nothing has changed.
+            DiskFailed: the old position or the new one is on the disk; the lower one holds.
+            Closed: after `close`.
         """
-        self._check_loop()
-        _check_holder(name)
+        self._check_open()
+        check_name(name)
         check_between("lsn", lsn, 1, LSN_MAX)
-        if lsn < self.first:
-            raise Truncated(
-                f"{name} asks to hold record {lsn}; the log begins at {self.first}",
-                lsn=lsn,
-                first=self.first,
-            )
-        self._holders[name] = lsn
+        async with self._holding:
+            self._check_open()  # it may have been closed meanwhile
+            if lsn < self.first:
+                raise Truncated(
+                    f"{name} asks to hold record {lsn}; the log begins at {self.first}",
+                    lsn=lsn,
+                    first=self.first,
+                )
+            await self._holders.set(name, lsn)
 
-    def release(self, name: str) -> None:
+    async def release(self, name: str) -> None:
         """Let ``name``'s records go at the next snapshot; an unknown name is ignored.
 
-        Raises:
-            InvalidArgument: ``name`` is no text.
+        Raises what `hold` raises; the name may hold on then.
         """
-        self._check_loop()
-        _check_holder(name)
-        self._holders.pop(name, None)
+        self._check_open()
+        check_name(name)
+        async with self._holding:
+            self._check_open()
+            if name in self._holders.lsns:
+                await self._holders.set(name, None)
 
     @property
     def holders(self) -> Mapping[str, int]:
         """Who keeps the log from being truncated, and from which LSN on."""
-        return dict(self._holders)
+        return dict(self._holders.lsns)
 
     @property
     def first(self) -> int:
@@ -425,13 +512,18 @@ class Journal:
 
     @property
     def log_bytes(self) -> int:
-        """Bytes of log written since the newest snapshot's position: what a restart would read."""
-        return self._log_bytes_before + self._writer.meter.bytes_since(self._snapshot_lsn)
+        """Bytes of log written since the newest snapshot was begun.
+
+        About what a restart would read: what lay between the snapshot's position and the
+        end when it was begun is left out. (Counted by whole segments instead, a snapshot
+        that ends in the middle of one would leave the next one due at once.)
+        """
+        return self._writer.bytes_written - self._bytes_covered
 
     async def close(self) -> None:
         """Stop cleanly: write and sync what waits, and an end record. Safe to call twice.
 
-        A snapshot under way is waited for. A disk too full for the end record is no
+        A snapshot or a holder being written is waited for. A disk too full for the end record is no
         failure: everything else is on it; `ended` says so. Cancelled while it waits
         for a snapshot, it has done nothing; later, everything is closed all the same.
 
@@ -452,7 +544,7 @@ class Journal:
             raise InvalidState(
                 "the journal cannot be closed by the chunks of a snapshot, for which it would wait"
             )
-        async with self._snapshotting:
+        async with self._snapshotting, self._holding:
             if not self._closed:
                 self._closed = True
                 try:
@@ -500,53 +592,4 @@ class Journal:
         if self._loop.is_closed():
             self._claim.abandon()
         else:
-            self._loop.call_soon_threadsafe(_end_dropped, self._writer, self._claim)
-
-
-_ending: Final[set[asyncio.Task[None]]] = set()  # of dropped journals: a task needs an owner
-
-
-def _end_dropped(writer: LogWriter, claim: Claim) -> None:
-    """Close what a dropped journal was made of, in its loop."""
-
-    async def end() -> None:
-        try:
-            with contextlib.suppress(SdkitError):  # `on_lost` was told
-                await writer.stop()
-        finally:
-            claim.abandon()
-
-    task = asyncio.ensure_future(end())
-    _ending.add(task)
-    task.add_done_callback(_ending.discard)
-
-
-def _check_parts(disk: object, config: object, random: object) -> None:
-    """Refuse what a journal cannot be made of."""
-    if not callable(getattr(disk, "claim", None)):
-        raise InvalidArgument(
-            f"disk is {shown(disk)}, of type {type(disk).__name__}; it must be a Disk, as "
-            "LocalDisk('directory') is"
-        )
-    for name, value, kind in (
-        ("config", config, JournalConfig),
-        ("random", random, randoms.Random),
-    ):
-        if not isinstance(value, kind):
-            raise InvalidArgument(
-                f"{name} is {shown(value)}, of type {type(value).__name__}; it must be a "
-                f"{kind.__name__}"
-            )
-
-
-def _check_holder(name: object) -> None:
-    if not isinstance(name, str):
-        raise InvalidArgument(f"name is {shown(name)}; a holder's name is text")
-
-
-def _ignore(lsn: int) -> None:
-    """For a journal whose owner looks at `Journal.durable` or waits."""
-
-
-def _ignore_loss(first: int, error: SdkitError) -> None:
-    """For a journal whose owner waits for each record."""
+            self._loop.call_soon_threadsafe(end_dropped, self._writer, self._claim)

@@ -41,7 +41,7 @@ from sdkit.storage.surveying import (
     read_snapshot,
     survey,
 )
-from sdkit.storage.wal import Batch, SegmentHeader, read_records
+from sdkit.storage.wal import Batch, SegmentHeader, read_records, segment_name
 from sdkit.trace import event
 
 
@@ -54,10 +54,12 @@ class Opened:
     decision: Decision
     snapshot_lsn: int
     snapshot_bytes: int
+    holders: dict[str, int]
 
     def live_chain(self) -> list[SegmentHeader]:
-        """The segments to replay: those that were read, and are not replaced, and the new one."""
-        kept = [h for h in self.decision.chain if h.number not in self.decision.replaced]
+        """The segments to replay: those that were read, and are still needed, and the new one."""
+        numbers = {segment.header.number for segment in self.segments.kept}
+        kept = [header for header in self.decision.chain if header.number in numbers]
         return [*kept, self.segments.kept[-1].header]
 
     def report(self) -> Recovered:
@@ -137,17 +139,26 @@ async def carry_out(
     await _remove(disk, filter(is_unfinished, directory.names))
     file = await segments.begin(decision)
     try:
-        replaced = [directory.headers[number] for number in decision.replaced]
-        await _remove(disk, [h.name for h in replaced if isinstance(h, SegmentHeader)])
+        await _remove(disk, map(segment_name, decision.replaced))
         for segment in segments.kept[:-1]:
             end = directory.ends.get(segment.header.number, segment.size)
             if end < segment.size:
                 await _cut_zeros(disk, segment, end)
+        # An unlink may have been lost while a later one was not. What lies before such a
+        # hole may hold records that were superseded, and nobody needs it.
+        await segments.truncate(min([directory.snapshot_lsn + 1, *directory.holders.values()]))
         await reserve.fill()
     except BaseException:  # it was cancelled: what is durable may stay
         await file.close()
         raise
-    return Opened(segments, file, decision, directory.snapshot_lsn, directory.snapshot_bytes)
+    return Opened(
+        segments,
+        file,
+        decision,
+        directory.snapshot_lsn,
+        directory.snapshot_bytes,
+        directory.holders,
+    )
 
 
 async def _cut_zeros(disk: Disk, segment: Segment, end: int) -> None:

@@ -36,7 +36,11 @@ Things to notice
     4. Which segments count follows from two numbers in each header: a later
        segment with base b replaces every record from b on in earlier ones.
        Numbers may have gaps, and dead files may remain; neither means anything.
-    5. Damage in segments wholly below the snapshot is reported and does not
+    5. A snapshot from elsewhere names the segments that it supersedes. They may lie
+       there or not, whole or damaged: none of them is looked at (`Recovery._is_superseded`).
+       And where records were superseded by later ones with the same LSNs, what the old
+       segments claim about them counts no more (`Recovery._believed`).
+    6. Damage in segments wholly below the snapshot is reported and does not
        stop a start: nothing in them is needed.
 
 What stays undecidable: without an end record, a damaged *last* group with no
@@ -123,6 +127,7 @@ class Recovery:
         headers: of every segment file by number; an exception stands for one
             whose header cannot be read.
         snapshot_lsn: position of the snapshot; 0 if there is none.
+        superseded: the number of the last segment that the snapshot supersedes; 0 for none.
         room, journal_id: of this journal, for the new segment.
         number_max: the highest number in any file name, unfinished ones included.
 
@@ -138,17 +143,24 @@ class Recovery:
         room: str,
         journal_id: bytes,
         number_max: int,
+        superseded: int = 0,
     ) -> None:
         self._snapshot_lsn: Final = snapshot_lsn
+        self._superseded = superseded
+        self._dead: Final = [number for number in headers if self._is_superseded(number)]
+        beside = bool(self._dead) and len(self._dead) == len(headers)
+        headers = {number: headers[number] for number in headers if number not in self._dead}
         self._room, self._journal_id, self._number_max = room, journal_id, number_max
         self._headers: Final = {
             number: header
             for number, header in sorted(headers.items())
             if isinstance(header, SegmentHeader)
         }
+        self._ends: Final = self._ends_before_the_next()
         self._proof: Final = Proof(snapshot_lsn, "the snapshot")
         for header in self._headers.values():
-            self._proof.raise_to(header.born, f"the header of {header.name}")
+            born = self._believed(header, header.born)
+            self._proof.raise_to(born, f"the header of {header.name}")
         self._check_identity()
         self._check_numbers()
         self.chain: Final = self._live_segments()
@@ -163,7 +175,8 @@ class Recovery:
         self._behind: Final = _Behind()
         self._clean = False
         self._bytes = 0
-        self._check_the_first(headers)
+        if not beside:
+            self._check_the_first(headers)
 
     @property
     def offset(self) -> int:
@@ -244,6 +257,20 @@ class Recovery:
     def _check_numbers(self) -> None:
         """Numbers may have gaps: an interrupted rotation leaves one. Nothing to check."""
 
+    def _is_superseded(self, number: int) -> bool:
+        return self._superseded > 0 and number <= self._superseded
+
+    def _believed(self, header: SegmentHeader, claim: int) -> int:
+        """How much of a claim counts: what a later segment replaces was superseded with it."""
+        return min(claim, self._ends[header.number])
+
+    def _ends_before_the_next(self) -> dict[int, int]:
+        """For each segment the last LSN that no later one replaces."""
+        ends, end = {}, LSN_MAX
+        for number in sorted(self._headers, reverse=True):
+            ends[number], end = end, min(end, self._headers[number].base - 1)
+        return ends
+
     def _live_segments(self) -> list[SegmentHeader]:
         """The segments to read: from the one that holds S+1, later ones by falling base."""
         start = max(
@@ -323,7 +350,8 @@ class Recovery:
         for found in self._claims_behind(header, data, offset):
             behind.records += found.whole and found.kind == DATA
             self._proof.raise_to(
-                found.synced, f"the record at offset {found.offset} of {header.name}"
+                self._believed(header, found.synced),
+                f"the record at offset {found.offset} of {header.name}",
             )
 
     def _gap(self, header: SegmentHeader, offset: int) -> Damage:
@@ -367,7 +395,7 @@ class Recovery:
             )
 
     def _replaced_by(self, new: SegmentHeader) -> list[int]:
-        replaced, lowest = [], new.base
+        replaced, lowest = list(self._dead), new.base
         for number, header in reversed(self._headers.items()):
             if header.base >= lowest:
                 replaced.append(number)

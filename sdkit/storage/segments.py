@@ -161,6 +161,14 @@ class Segments:
         with contextlib.suppress(OSError):
             await self._disk.remove(name)
 
+    async def supersede(self, lsn: int) -> None:
+        """Unlink what the newest segment, which begins at ``lsn``, has replaced as a whole."""
+        gone = [segment for segment in self.kept[:-1] if segment.header.base >= lsn]
+        self.kept = [segment for segment in self.kept if segment not in gone]
+        for segment in gone:
+            with contextlib.suppress(OSError):
+                await self._disk.remove(segment.header.name)
+
     def needless(self, lsn: int) -> list[Segment]:
         """Segments of which nothing from ``lsn`` on is left when their successors are read."""
         pairs = zip(self.kept, self.kept[1:], strict=False)
@@ -168,8 +176,10 @@ class Segments:
 
     async def truncate(self, lsn: int) -> None:
         """Unlink what holds nothing from ``lsn`` on. A file that cannot be unlinked stays."""
-        for segment in self.needless(lsn):
-            self.kept.remove(segment)
+        gone = self.needless(lsn)
+        # All of them before the first wait: who asks meanwhile what there is must not find one.
+        self.kept = [segment for segment in self.kept if segment not in gone]
+        for segment in gone:
             with contextlib.suppress(OSError):
                 await self._disk.remove(segment.header.name)
                 event("journal.truncate", file=segment.header.name, before=lsn)

@@ -17,7 +17,8 @@ it reads the file from the beginning and makes each change again.
 What it gets wrong, and where that is answered
     1. It grows for ever, and a restart reads all of history. `snapshotting` writes the
        state down, so that `segments` before it can go.
-    2. A replica cannot read along while it is written. `follower`.
+    2. A replica cannot read along while it is written (`follower`), keep what it has not
+       read yet (`holders`), or drop what another log has superseded (`journal`).
     3. Damage is not noticed: `wal` has a checksum in each record. (No property of
        `sdkit.spec.journal` sees it; those of `sdkit.spec.journal_crashes` flip bits.)
     4. A bad length in the middle looks like a torn end, so the acknowledged records behind

@@ -4,7 +4,8 @@ A log that is never cut makes every restart slower than the last. A snapshot is
 the state as it was right after one LSN; recovery loads it and replays only
 what came later.
 
-    header      56 bytes: magic, format, length, room, journal id, LSN, CRC
+    header      56 bytes: magic, format, length, room, journal id, LSN, CRC; 64 if it came
+                from elsewhere, with the number of the last segment that it supersedes
     chunk       4 length  4 CRC  content
     end         4 zeros   4 CRC  8 bytes of content in all chunks
 
@@ -17,6 +18,9 @@ Things to notice
        the log that would be wrong (see `sdkit.storage.wal`); here nobody reads
        on behind damage, and a chunk left out or swapped is found.
     3. What the chunks hold is the room's business.
+    4. A snapshot from another journal says nothing about the log that lies beside it.
+       It names the segments that it supersedes (`SnapshotHeader.supersedes`), so one
+       rename puts it in the place of a state and of its log at once.
 
 This file does no I/O: `encode_header`, `SnapshotWriter` and `SnapshotReader`
 turn chunks into bytes and back.
@@ -39,6 +43,7 @@ CHUNK_BYTES_MAX: Final = 64 * 2**20
 
 _MAGIC: Final = b"sdkitsnp"
 _HEADER: Final = struct.Struct("<8sHH4x16s8sQ4xI")
+_LONG_HEADER: Final = struct.Struct("<8sHH4x16s8sQ4xQI")
 _CHUNK: Final = struct.Struct("<II")
 _TOTAL: Final = struct.Struct("<Q")
 END_BYTES: Final = _CHUNK.size + _TOTAL.size
@@ -46,22 +51,24 @@ END_BYTES: Final = _CHUNK.size + _TOTAL.size
 
 @dataclass(slots=True)
 class SnapshotHeader:
-    """What a snapshot file says about itself: whose state, and after which LSN."""
+    """What a snapshot file says about itself: whose state, and after which LSN.
+
+    Args:
+        supersedes: segments up to this number mean nothing beside it; 0 for none.
+    """
 
     room: str
     journal_id: bytes
     lsn: int
+    supersedes: int = 0
 
     def to_bytes(self) -> bytes:
-        head = _HEADER.pack(
-            _MAGIC,
-            FORMAT,
-            _HEADER.size,
-            self.room.encode("ascii"),
-            self.journal_id,
-            self.lsn,
-            0,
-        )[:-4]
+        layout = _LONG_HEADER if self.supersedes else _HEADER
+        more = (self.supersedes,) if self.supersedes else ()
+        room = self.room.encode("ascii")
+        head = layout.pack(_MAGIC, FORMAT, layout.size, room, self.journal_id, self.lsn, *more, 0)[
+            :-4
+        ]
         return head + crc32(head).to_bytes(4, "little")
 
 
@@ -125,7 +132,7 @@ class SnapshotReader:
         """
         data, chunks, at = self._rest + data, list[bytes](), 0
         if self.header is None:
-            if len(data) < _HEADER.size:
+            if len(data) < _LONG_HEADER.size:  # the shortest file is longer
                 self._rest = data
                 return []
             at = self._read_header(data)
@@ -162,6 +169,8 @@ class SnapshotReader:
         checked = check_header(data, self._name, _MAGIC, "snapshot", _HEADER.size)
         _, _, size, room, journal_id, lsn, _ = _HEADER.unpack_from(checked)
         self.header = SnapshotHeader(room.rstrip(b"\0").decode("ascii", "replace"), journal_id, lsn)
+        if size >= _LONG_HEADER.size:
+            self.header.supersedes = _LONG_HEADER.unpack_from(checked)[-2]
         self._crc = int.from_bytes(checked[-4:], "little")
         return int(size)
 

@@ -20,6 +20,7 @@ from typing import Final
 from sdkit.errors import CorruptData, SdkitError
 from sdkit.storage.damage import ForeignFile
 from sdkit.storage.disk import Disk, File
+from sdkit.storage.holders import HOLDERS_NAME, read_holder
 from sdkit.storage.recovery import Decision, Recovery
 from sdkit.storage.segments import TEMPORARY, disk_unavailable
 from sdkit.storage.snapshot import (
@@ -51,6 +52,8 @@ class Directory:
     snapshot: SnapshotHeader | None
     snapshot_bytes: int
     ends: dict[int, int] = field(default_factory=dict)  # of the segments that were read
+    holders: dict[str, int] = field(default_factory=dict)
+    holders_header: SnapshotHeader | None = None
 
     @property
     def number_max(self) -> int:
@@ -144,7 +147,19 @@ async def read_directory(disk: Disk) -> Directory:
     snapshot, snapshot_bytes = None, 0
     if SNAPSHOT_NAME in names:
         snapshot, snapshot_bytes = await check_snapshot(disk)
-    return Directory(names, headers, sizes, snapshot, snapshot_bytes)
+    directory = Directory(names, headers, sizes, snapshot, snapshot_bytes)
+    if HOLDERS_NAME in names:
+        await _read_holders(disk, directory)
+    return directory
+
+
+async def _read_holders(disk: Disk, directory: Directory) -> None:
+    reader = SnapshotReader(HOLDERS_NAME)
+    async with contextlib.aclosing(read_chunks(disk, reader, HOLDERS_NAME)) as chunks:
+        async for chunk in chunks:
+            name, lsn = read_holder(chunk)
+            directory.holders[name] = lsn
+    directory.holders_header = reader.header
 
 
 async def check_snapshot(disk: Disk) -> tuple[SnapshotHeader, int]:
@@ -182,12 +197,20 @@ async def read_log(
             "room's directory",
             file=SNAPSHOT_NAME,
         )
+    journal_id, holders = directory.journal_id or random.randbytes(8), directory.holders_header
+    if holders is not None and (holders.room, holders.journal_id) != (room, journal_id):
+        raise ForeignFile(
+            f"{HOLDERS_NAME} belongs to journal {holders.journal_id.hex()} of room "
+            f"{holders.room}, and the log that is here does not: move it away",
+            file=HOLDERS_NAME,
+        )
     recovery = recovery_type(
         directory.headers,
         snapshot_lsn=directory.snapshot_lsn,
         room=room,
-        journal_id=directory.journal_id or random.randbytes(8),
+        journal_id=journal_id,
         number_max=directory.number_max,
+        superseded=0 if snapshot is None else snapshot.supersedes,
     )
     total = sum(directory.sizes[header.number] for header in recovery.chain)
     done = 0
@@ -204,7 +227,7 @@ async def read_log(
 
 def is_unfinished(name: str) -> bool:
     """Whether ``name`` is of a file that a crash left before it got its final name."""
-    return name == SNAPSHOT_TEMPORARY_NAME or (
+    return name in (SNAPSHOT_TEMPORARY_NAME, HOLDERS_NAME + TEMPORARY) or (
         name.endswith(TEMPORARY) and segment_number(name) is not None
     )
 
@@ -226,8 +249,14 @@ async def read_pieces(disk: Disk, name: str) -> AsyncGenerator[bytes, None]:
 
 async def read_snapshot(disk: Disk) -> AsyncGenerator[bytes, None]:
     """Read the chunks of the snapshot, and check each."""
-    reader = SnapshotReader()
-    async with contextlib.aclosing(read_pieces(disk, SNAPSHOT_NAME)) as pieces:
+    async with contextlib.aclosing(read_chunks(disk, SnapshotReader(), SNAPSHOT_NAME)) as chunks:
+        async for chunk in chunks:
+            yield chunk
+
+
+async def read_chunks(disk: Disk, reader: SnapshotReader, name: str) -> AsyncGenerator[bytes, None]:
+    """Read the file to its end, and give what ``reader`` finds."""
+    async with contextlib.aclosing(read_pieces(disk, name)) as pieces:
         async for piece in pieces:
             for chunk in reader.feed(piece):
                 yield chunk

@@ -116,7 +116,7 @@ class SegmentHeader:
         room: whose log this is, at most 16 ASCII characters.
         journal_id: 8 random bytes, the same in all files of one journal.
         number: given out once, never reused; every open and every rotation
-            makes a new one, so it is also the epoch of what is written into it.
+            makes a new one.
         base: LSN of its first record. It replaces every record from there on
             in segments with lower numbers, whatever they hold.
         born: every record up to here was on the disk when this file was made.

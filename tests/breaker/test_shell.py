@@ -413,7 +413,7 @@ def test_it_works_alone_in_a_program_without_a_host_or_a_loop_of_ours() -> None:
     )
     assert (
         done.stdout
-        == "async sync ['arguments', 'breaker', 'errors', 'forks', 'host', 'ownership', 'trace']\n"
+        == "async sync ['arguments', 'breaker', 'disk', 'errors', 'forks', 'host', 'trace']\n"
     ), done.stderr
 
 

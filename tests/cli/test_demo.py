@@ -23,6 +23,7 @@ from sdkit.cli.demo_levels import Matrix
 from sdkit.cli.demo_price import Price
 from sdkit.host import Host
 from sdkit.scenarios.bank_workload import Indeterminates, Verdict
+from sdkit.storage import LocalHost
 from sdkit.store.isolation import ANOMALIES, RULES
 from tests.cli.command import sdkit
 
@@ -170,7 +171,7 @@ def waiting_for(directory: Path) -> Iterator[Host]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits
     finally:
         os.close(descriptor)
-    with Host.local("test", directory) as host:
+    with LocalHost("test", directory) as host:
         yield host
 
 

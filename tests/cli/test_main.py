@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sdkit import __version__
-from sdkit.host import Host
+from sdkit.storage import LocalHost
 from sdkit.store import StoreClient, TransactionLost
 from tests.cli.command import sdkit
 
@@ -130,7 +130,7 @@ def test_debug_shows_the_traceback() -> None:
 
 
 def test_a_directory_in_use_is_named_with_its_holder(tmp_path: Path) -> None:
-    with Host.local("db", tmp_path):
+    with LocalHost("db", tmp_path):
         done = sdkit("serve", "store", "--data", str(tmp_path))
     assert done.returncode == 2
     assert f"{tmp_path} is in use by process" in done.stderr

@@ -15,9 +15,9 @@ from tests.cli.command import sdkit
 OTHERS = {"typer", "rich", "click", "pydantic", "hypothesis", "pytest", "asyncio"}
 OTHERS |= {"msgpack", "sortedcontainers"}
 BESIDES = {"sdkit", "sdkit.errors", "sdkit.arguments"}  # of every room
-HOST = {"sdkit.host", "sdkit.trace", "sdkit.forks", "sdkit.ownership"}
+HOST = {"sdkit.host", "sdkit.trace", "sdkit.forks", "sdkit.disk"}
 NET = {"sdkit.net", "sdkit.rpc"}
-FLOOR_1 = HOST | NET | {"sdkit.storage", "msgpack"}
+FLOOR_1 = HOST | NET | {"sdkit.storage", "sdkit.ownership", "msgpack"}
 
 
 def loaded(program: str) -> set[str]:
@@ -42,7 +42,7 @@ print(json.dumps([*ours, *({OTHERS} & sys.modules.keys())]))
         ("check", {"sdkit.check"} | HOST - {"sdkit.trace"}),
         ("script", {"sdkit.script"}),
         ("breaker", {"sdkit.breaker", "asyncio"} | HOST),
-        ("storage", {"sdkit.storage", "asyncio"} | HOST),
+        ("storage", {"sdkit.storage", "sdkit.ownership", "asyncio"} | HOST),
         ("net", {"sdkit.net", "asyncio"} | HOST),
         ("rpc", {"asyncio", "msgpack"} | NET | HOST),
         ("store", {"sdkit.store", "sortedcontainers", "asyncio"} | FLOOR_1),

@@ -21,8 +21,8 @@ from sdkit.errors import (
     NotConnected,
     Overloaded,
 )
-from sdkit.host import Host
 from sdkit.rpc import Connection, connect
+from sdkit.storage import LocalHost
 from sdkit.store import StoreClient, StoreServer, StoreServerConfig
 from tests.rpc.services import SECRET, connected, serving
 
@@ -162,7 +162,7 @@ def test_a_connection_of_another_loop_is_refused_by_name() -> None:
 
 def test_a_store_and_its_client(tmp_path: Path) -> None:
     async def main() -> None:
-        with Host.local("db", tmp_path) as host:
+        with LocalHost("db", tmp_path) as host:
             async with (
                 StoreServer(host, StoreServerConfig()) as server,
                 StoreClient(*server.address) as store,

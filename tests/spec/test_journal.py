@@ -93,6 +93,9 @@ TestTheCommandOnARealDisk = fewer_examples(
 )
 
 
+READ = "test_a_snapshot_that_is_read_stays_as_it_is_and_so_does_the_log_behind_it"
+INSTALLED = "test_a_snapshot_from_elsewhere_takes_the_place_of_state_and_log"
+SUPERSEDED = "test_what_is_superseded_is_gone_and_its_numbers_are_given_out_again"
 HOLDS = "test_it_holds_what_was_appended_however_often_it_is_reopened"
 
 
@@ -103,6 +106,19 @@ HOLDS = "test_it_holds_what_was_appended_however_often_it_is_reopened"
         (mutants.ReplaysTheSnapshotsLastRecordAgain, HOLDS),
         (mutants.WritesAGroupBackwards, HOLDS),
         (mutants.IgnoresHolders, "test_what_is_held_stays_and_the_rest_goes"),
+        (
+            mutants.KeepsHoldersInMemory,
+            "test_what_is_held_is_still_held_when_it_is_opened_again",
+        ),
+        (mutants.ForgetsWhoReadsASnapshot, READ),
+        (mutants.ReadsWhateverSnapshotIsThere, READ),
+        (mutants.InstallsBesideTheLog, INSTALLED),
+        (mutants.BelievesSupersededSegments, INSTALLED),
+        (mutants.SupersedesInMemoryOnly, SUPERSEDED),
+        (
+            mutants.FollowersGoOnBehindTheOld,
+            "test_a_follower_learns_that_what_it_was_shown_is_superseded",
+        ),
         (mutants.NeverTruncates, "test_what_is_held_stays_and_the_rest_goes"),
         (
             mutants.StartsFollowersOneLater,
@@ -142,6 +158,7 @@ def test_the_specification_catches(mutant: type[Journal], caught_by: str) -> Non
         (mutants.StopsWithoutAnEndRecord, promises.CLEAN),
         (mutants.WritesAGroupBackwards, promises.PREFIX),
         (mutants.TidiesBeforeItDecides, promises.UNCHANGED),
+        (mutants.KeepsHoldersInMemory, promises.HELD),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
@@ -160,6 +177,13 @@ def test_the_stories_catch(mutant: type[Journal], caught_by: str) -> None:
         (mutants.ClaimsAnUnsyncedSegment, "test_a_rotation_then_a_power_cut"),
         (mutants.SaysNoTooEarly, "test_a_short_write"),
         (mutants.LeavesAShortWrite, "test_a_short_write"),
+        (mutants.NamesAnUnsyncedSnapshot, "test_a_snapshot_from_elsewhere_dies"),
+        (mutants.ClearsTheWayFirst, "test_a_snapshot_from_elsewhere_dies"),
+        (mutants.BelievesSupersededSegments, "test_a_snapshot_from_elsewhere_dies"),
+        (mutants.BelievesSupersededClaims, "test_superseding_dies"),
+        (mutants.SupersedesInMemoryOnly, "test_superseding_dies"),
+        (mutants.UnlinksBeforeItSupersedes, "test_superseding_dies"),
+        (mutants.LetsGoBeforeItIsWritten, "test_a_holder_moves_while_the_log_is_cut"),
         (mutants.RetriesAFailedSync, "test_a_failed_sync_then_a_power_cut"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,

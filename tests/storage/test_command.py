@@ -13,10 +13,9 @@ from typer.testing import CliRunner
 
 from sdkit.cli.main import app
 from sdkit.errors import DirectoryUnusable, InvalidArgument
-from sdkit.host import Host
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.loop import run
-from sdkit.storage import Journal, LocalDisk
+from sdkit.storage import Journal, LocalDisk, LocalHost
 from sdkit.storage.inspect import inspect
 from sdkit.trace import Record, listening
 
@@ -69,7 +68,7 @@ def test_damage_that_only_a_follower_could_meet_is_found_and_hinders_no_start(
         journal = await Journal.open(LocalDisk(tmp_path), room="room", random=Random(0))
         for number in range(3):
             await journal.wait(journal.append(b"record %d" % number))
-        journal.hold("a follower", 1)
+        await journal.hold("a follower", 1)
 
         async def state() -> object:
             yield b"state"
@@ -114,7 +113,7 @@ def test_each_record_is_one_line_of_a_terminal(
 
 def test_a_cut_needs_the_directory_for_itself(tmp_path: Path) -> None:
     write(tmp_path / "room")
-    with Host.local("server", tmp_path):
+    with LocalHost("server", tmp_path):
         said = CliRunner().invoke(app, ["journal", str(tmp_path), "--cut"])
     assert said.exit_code != 0
     assert "in use by process" in str(said.exception)

@@ -9,10 +9,9 @@ from random import Random
 import pytest
 
 from sdkit.errors import DirectoryInUse, DirectoryUnusable
-from sdkit.host import Host
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.loop import run
-from sdkit.storage import ForeignFile, Journal
+from sdkit.storage import ForeignFile, Journal, LocalHost
 from sdkit.storage.disk import Disk
 from sdkit.storage.local_disk import LocalDisk
 from sdkit.store import StoreEngine
@@ -43,7 +42,7 @@ def test_a_second_journal_on_a_simulated_directory_is_refused() -> None:
 
 def test_a_second_store_on_one_host_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     async def main() -> None:
-        with Host.local("db", tmp_path) as host:
+        with LocalHost("db", tmp_path) as host:
             async with StoreEngine(host) as store:
                 with pytest.raises(DirectoryInUse):
                     await StoreEngine(host).__aenter__()
@@ -86,7 +85,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     async def main() -> None:
         (tmp_path / "store").touch()  # a file, where the store's directory belongs
         refused = pytest.raises(DirectoryUnusable, match="/store as a data directory")
-        with Host.local("db", tmp_path) as host, refused:
+        with LocalHost("db", tmp_path) as host, refused:
             await StoreEngine(host).__aenter__()
 
     asyncio.run(main())

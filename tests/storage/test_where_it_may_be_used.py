@@ -271,11 +271,12 @@ def test_what_is_no_position_is_refused(lsn: Any) -> None:
         uses: list[Callable[[], Any]] = [
             lambda: journal.wait(lsn),
             lambda: journal.follow(lsn),
-            lambda: journal.hold("a", lsn),
         ]
         for each in uses:
             with pytest.raises(InvalidArgument, match="lsn"):
                 each()
+        with pytest.raises(InvalidArgument, match="lsn"):
+            await journal.hold("a", lsn)
         with pytest.raises(InvalidArgument, match="lsn"):
             await journal.snapshot(lsn, state())
         assert journal.holders == {}
@@ -289,11 +290,11 @@ def test_what_is_no_position_is_refused(lsn: Any) -> None:
 def test_what_is_no_text_is_no_holder(name: Any) -> None:
     async def main() -> None:
         journal = await opened(SimulatedDisk())
-        journal.hold("a", 1)
+        await journal.hold("a", 1)
         with pytest.raises(InvalidArgument, match="name is"):
-            journal.hold(name, 1)
+            await journal.hold(name, 1)
         with pytest.raises(InvalidArgument, match="name is"):
-            journal.release(name)
+            await journal.release(name)
         assert journal.holders == {"a": 1}
         await journal.close()
 

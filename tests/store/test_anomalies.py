@@ -16,6 +16,7 @@ from sdkit.host import Host
 from sdkit.script import ScriptError
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run as simulate
+from sdkit.storage import LocalHost
 from sdkit.store import (
     Store,
     StoreClient,
@@ -104,7 +105,7 @@ def test_over_tcp_it_shows_the_same(level: str) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_over_real_tcp_it_shows_the_same(level: str, tmp_path: Path) -> None:
-    with Host.local("db", tmp_path) as host:
+    with LocalHost("db", tmp_path) as host:
         assert asyncio.run(over_tcp(host, level)) == allowed(level)
 
 

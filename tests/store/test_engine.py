@@ -16,10 +16,10 @@ from sdkit.errors import (
     LimitExceeded,
     Overloaded,
 )
-from sdkit.host import Host
 from sdkit.sim.disk import SimulatedDisk
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
+from sdkit.storage import LocalHost
 from sdkit.store import (
     Deadlock,
     IdleTimeout,
@@ -637,7 +637,7 @@ def test_a_long_reader_shows_in_the_gauges_and_its_end_frees_what_it_held() -> N
 
 def test_a_store_that_is_not_entered_says_how_to_enter_it(tmp_path: Path) -> None:
     how = r"the store is not open: write `async with StoreEngine"
-    with Host.local("db", tmp_path) as host:
+    with LocalHost("db", tmp_path) as host:
         store = StoreEngine(host)
         with pytest.raises(Closed, match=how):
             store.begin()

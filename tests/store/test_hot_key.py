@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sdkit.host import Host
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
+from sdkit.storage import LocalHost
 from sdkit.store import (
     Isolation,
     SerializationFailure,
@@ -66,7 +66,7 @@ def test_two_hundred_callers_of_one_key_all_succeed_where_it_is_locked_to_read()
 
 def test_two_hundred_callers_of_one_key_all_succeed_over_tcp(tmp_path: Path) -> None:
     async def main() -> None:
-        with Host.local("db", tmp_path) as host:
+        with LocalHost("db", tmp_path) as host:
             async with (
                 StoreServer(host, StoreServerConfig()) as server,
                 StoreClient(*server.address) as one,

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 import pytest
 
 from sdkit.errors import InvalidArgument, InvalidState
-from sdkit.host import Host
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
+from sdkit.storage import LocalHost
 from sdkit.store import (
     Deadlock,
     Isolation,
@@ -535,7 +535,7 @@ def test_levels_are_named_by_their_text_as_well() -> None:
 
 def test_a_store_of_one_loop_can_be_opened_again_on_another(tmp_path: Any) -> None:
     async def once(number: int) -> int:
-        with Host.local("db", tmp_path) as host:
+        with LocalHost("db", tmp_path) as host:
             async with StoreEngine(host, StoreConfig()) as store:
                 async with store.begin() as transaction:
                     await transaction.put(b"%d" % number, b"")

@@ -76,9 +76,9 @@ def test_a_key_or_value_of_another_type_is_refused_alike_embedded_and_over_tcp(
         (lambda: StoreServerConfig(secret=12345678), "secret is of type int"),  # type: ignore[arg-type]
         (lambda: StoreServerConfig(idle_timeout_s="1s"), "idle_timeout_s is '1s'"),  # type: ignore[arg-type]
         (lambda: StoreServerConfig(write_buffer_bytes_max="1"), "write_buffer_bytes_max is '1'"),  # type: ignore[arg-type]
-        (lambda: StoreEngine("dir"), r"host is 'dir', of type str; .*Host.local"),  # type: ignore[arg-type]
-        (lambda: StoreServer("dir"), r"host is 'dir', of type str; .*Host.local"),  # type: ignore[arg-type]
-        (lambda: StoreServer(Path("dir")), r"of type \w*Path; .*Host.local"),  # type: ignore[arg-type]
+        (lambda: StoreEngine("dir"), r"host is 'dir', of type str; .*LocalHost"),  # type: ignore[arg-type]
+        (lambda: StoreServer("dir"), r"host is 'dir', of type str; .*LocalHost"),  # type: ignore[arg-type]
+        (lambda: StoreServer(Path("dir")), r"of type \w*Path; .*LocalHost"),  # type: ignore[arg-type]
         (lambda: StoreEngine(Host("a"), "sync"), "config is of type str; .* a StoreConfig"),  # type: ignore[arg-type]
         (lambda: StoreServer(Host("a"), StoreConfig()), "type StoreConfig; .* StoreServerConfig"),  # type: ignore[arg-type]
     ],

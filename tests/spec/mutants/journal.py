@@ -10,7 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -20,10 +27,13 @@ from sdkit.sim.loop import run
 from sdkit.storage.disk import Disk, File
 from sdkit.storage.follower import Follower
 from sdkit.storage.group_commit import LogWriter
+from sdkit.storage.holders import Holders
 from sdkit.storage.inspect import Finding, inspect
 from sdkit.storage.journal import Journal
 from sdkit.storage.recovery import Decision, Recovery
 from sdkit.storage.segments import Segment, Segments
+from sdkit.storage.snapshot import SnapshotHeader, SnapshotReader
+from sdkit.storage.snapshotting import SnapshotStore
 from sdkit.storage.waiting import Backlog
 from sdkit.storage.wal import SegmentHeader
 from sdkit.without import storage as without
@@ -69,7 +79,7 @@ class HidesARecordEverySecondTime(Journal):
         on_record: Callable[[int, bytes], None],
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        hidden = self.end if self.epoch % 2 == 0 else 0
+        hidden = self.end if self.segment % 2 == 0 else 0
         await super().replay(
             on_snapshot=on_snapshot,
             on_record=lambda lsn, record: None if lsn == hidden else on_record(lsn, record),
@@ -256,6 +266,115 @@ class ReplaysTheSnapshotsLastRecordAgain(Journal):
 class IgnoresHolders(Journal):
     async def _truncate(self) -> None:
         await self._segments.truncate(self._snapshot_lsn + 1)
+
+
+class _RemembersHolders(Holders):
+    async def set(self, name: str, lsn: int | None) -> None:
+        self.lsns = {each: at for each, at in self.lsns.items() if each != name}
+        if lsn is not None:
+            self.lsns[name] = lsn
+
+
+class KeepsHoldersInMemory(Journal):
+    holders_type = _RemembersHolders
+
+
+class _LetsGoEarly(Holders):
+    def meanwhile(self, before: Mapping[str, int], wanted: Mapping[str, int]) -> dict[str, int]:
+        return dict(wanted)
+
+
+class LetsGoBeforeItIsWritten(Journal):
+    """The log is cut up to a holder's new position, and a crash leaves the old one."""
+
+    holders_type = _LetsGoEarly
+
+
+class ForgetsWhoReadsASnapshot(Journal):
+    async def _truncate(self) -> None:
+        await self._segments.truncate(min([self._snapshot_lsn + 1, *self.holders.values()]))
+
+
+class _ReadsByName(SnapshotStore):
+    async def _next_chunks(self, file: File, reader: SnapshotReader, offset: int) -> list[bytes]:
+        now = await self._disk.open(self._name)
+        try:
+            return await super()._next_chunks(now, reader, offset)
+        finally:
+            await now.close()
+
+
+class ReadsWhateverSnapshotIsThere(Journal):
+    snapshots_type = _ReadsByName
+
+
+class _SupersedesNothing(SnapshotStore):
+    async def write(self, header: SnapshotHeader, chunks: AsyncIterable[bytes]) -> int:
+        return await super().write(replace(header, supersedes=0), chunks)
+
+
+class InstallsBesideTheLog(Journal):
+    snapshots_type = _SupersedesNothing
+
+
+class _CountsSuperseded(Recovery):
+    def _is_superseded(self, number: int) -> bool:
+        return False
+
+
+class BelievesSupersededSegments(Journal):
+    recovery_type = _CountsSuperseded
+
+
+class ClearsTheWayFirst(Journal):
+    """Makes room for a snapshot from elsewhere before that has its name."""
+
+    async def install(self, lsn: int, chunks: AsyncIterable[bytes]) -> None:
+        for segment in self._segments.kept[:-1]:
+            await self._disk.remove(segment.header.name)
+        await super().install(lsn, chunks)
+
+
+class _BelievesAll(Recovery):
+    def _believed(self, header: SegmentHeader, claim: int) -> int:
+        return claim
+
+
+class BelievesSupersededClaims(Journal):
+    recovery_type = _BelievesAll
+
+
+class _ForgetsInMemoryOnly(LogWriter):
+    async def _supersede(self, lsn: int, done: asyncio.Future[None]) -> None:
+        await self._settle_old_segment()
+        self.end = self.written = self.synced = self.announced = lsn - 1
+        self._superseding = None
+        done.set_result(None)
+
+
+class SupersedesInMemoryOnly(Journal):
+    writer_type = _ForgetsInMemoryOnly
+
+
+class _CutsTheOldFile(LogWriter):
+    async def _supersede(self, lsn: int, done: asyncio.Future[None]) -> None:
+        for segment in self._segments.kept[:-1]:
+            if segment.header.base >= lsn:  # before the new one stands for them
+                await self._segments._disk.remove(segment.header.name)
+        await super()._supersede(lsn, done)
+
+
+class UnlinksBeforeItSupersedes(Journal):
+    writer_type = _CutsTheOldFile
+
+
+class _GoesOn(Follower):
+    def _check_not_superseded(self) -> None:
+        return
+
+
+class FollowersGoOnBehindTheOld(Journal):
+    follower_type = _GoesOn
 
 
 class NeverTruncates(Journal):

@@ -203,7 +203,8 @@ def test_a_promise_is_declined_by_its_name(name: str) -> None:
     unittest.defaultTestLoader.loadTestsFromTestCase(finished(some_spec(), (name,))).run(result)
     assert result.wasSuccessful()
     assert [reason for _, reason in result.skipped] == ["declined"]
-    assert result.testsRun == 2
+    # Python 3.12.1 and later do not count what is skipped among what was run.
+    assert result.testsRun in (1, 2)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 
 from sdkit.errors import DiskFailed
 from sdkit.storage import Journal, LocalDisk, local_disk
+from tests.storage.threads import disk_threads
 
 OTHERS: set[int | None] = set()
 
@@ -104,10 +105,6 @@ async def until(is_so: Callable[[], bool]) -> None:
     """Give the loop turns until it is so; what a thread does cannot be awaited."""
     while not is_so():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
-
-
-def disk_threads() -> set[int | None]:
-    return {thread.ident for thread in threading.enumerate() if thread.name == "disk"}
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -17,9 +16,7 @@ import pytest
 
 from sdkit.errors import DiskFailed
 from sdkit.storage import Journal, LocalDisk, local_disk
-from tests.storage.threads import disk_threads
-
-OTHERS: set[int | None] = set()
+from tests.storage.threads import own_disk_threads
 
 
 @contextmanager
@@ -107,15 +104,8 @@ async def until(is_so: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
-@pytest.fixture(autouse=True)
-def _remember_the_threads_of_others() -> None:
-    """A disk that another test has left behind, in a loop that is closed, keeps its thread."""
-    OTHERS.clear()
-    OTHERS.update(disk_threads())
-
-
 def no_thread_is_left() -> bool:
-    return disk_threads() <= OTHERS
+    return not own_disk_threads()
 
 
 def test_a_file_dropped_open_is_closed_and_its_thread_ends(tmp_path: Path) -> None:
@@ -135,9 +125,8 @@ def test_a_file_dropped_after_its_loop_is_closed(tmp_path: Path) -> None:
     file = asyncio.run(LocalDisk(tmp_path).open("f", create=True))
     with pytest.warns(ResourceWarning, match="was dropped"):
         del file
-    for thread in threading.enumerate():
-        if thread.name == "disk":
-            thread.join(60)
+    for thread in own_disk_threads():
+        thread.join(60)
     assert descriptors() == before
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from sdkit.storage import LocalDisk
 from sdkit.storage.worker import Worker
-from tests.storage.threads import disk_threads
+from tests.storage.threads import own_disk_threads
 
 
 def descriptors() -> int:
@@ -21,10 +21,10 @@ def descriptors() -> int:
 
 
 def until_ended() -> None:
-    """Wait for the threads of disks whose last call was made."""
-    for thread in threading.enumerate():
-        if thread.name == "disk":
-            thread.join(timeout=60)
+    """Wait for the threads of this test's disks to end."""
+    for thread in own_disk_threads():
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 def test_loops_that_end_before_their_calls_do_leave_nothing_behind(tmp_path: Path) -> None:
@@ -64,7 +64,6 @@ def test_without_a_handle_for_the_pipe_it_works_all_the_same(
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(os, "pipe", refuse)
-    others = disk_threads()
 
     async def main() -> None:
         file = await LocalDisk(tmp_path).open("f", create=True)
@@ -75,7 +74,7 @@ def test_without_a_handle_for_the_pipe_it_works_all_the_same(
 
     asyncio.run(main())
     until_ended()
-    assert disk_threads() <= others
+    assert not own_disk_threads()
 
 
 def test_two_loops_of_one_thread_may_take_turns() -> None:

@@ -1,14 +1,23 @@
-"""Threads of disks: those of a test itself, whatever another one has left behind."""
+"""Threads of disks: those of a test itself, whatever another one has left behind.
+
+A journal that was left in a closed loop on purpose keeps its thread until the journal
+is collected, which may take longer than its test. Waiting for that one would never end.
+"""
 
 from __future__ import annotations
 
 import threading
 
+_others: set[int | None] = set()
 
-def disk_threads() -> set[int | None]:
-    """The threads of disks that are alive.
 
-    A journal that was left in a closed loop on purpose keeps its thread until it is
-    collected, so a test compares with what was there when it began.
-    """
-    return {thread.ident for thread in threading.enumerate() if thread.name == "disk"}
+def remember_others() -> None:
+    """Every thread that is there now belongs to another test."""
+    _others.clear()
+    _others.update(thread.ident for thread in threading.enumerate())
+
+
+def own_disk_threads() -> list[threading.Thread]:
+    """The threads of disks that were made since `remember_others`, and are alive."""
+    threads = threading.enumerate()
+    return [each for each in threads if each.name == "disk" and each.ident not in _others]

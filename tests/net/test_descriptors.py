@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import resource
+import socket
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from sdkit.errors import Overloaded
 from sdkit.host import Host, running_on
 from sdkit.net import FewDescriptors
 from sdkit.net.descriptors import RESERVE, connections_possible
-from sdkit.rpc import connect
+from sdkit.rpc import Server, connect
 from sdkit.sim.host import SimulatedHost
 from sdkit.sim.loop import run
 from sdkit.sim.sockets import SimulatedSocket
@@ -158,3 +159,18 @@ def test_a_server_that_is_left_while_it_looks_away_leaves_no_timer_behind(
     run(main())
     assert trouble == []
     assert asked == [1]
+
+
+def test_small_answers_do_not_wait_for_acknowledgements() -> None:
+    """Nagle's algorithm is off at both ends: it made contended transfers ten times slower."""
+
+    async def main() -> None:
+        async with Server({}) as server, await connect(*server.address) as client:
+            (served,) = server.connections.values()
+            for end in (client, served):
+                transport = end._flow.transport
+                assert transport is not None
+                sock = transport.get_extra_info("socket")
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    asyncio.run(main())

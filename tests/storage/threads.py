@@ -7,17 +7,19 @@ is collected, which may take longer than its test. Waiting for that one would ne
 from __future__ import annotations
 
 import threading
+from weakref import WeakSet
 
-_others: set[int | None] = set()
+# The threads themselves: a number is given to the next thread when one has ended.
+_others: WeakSet[threading.Thread] = WeakSet()
 
 
 def remember_others() -> None:
     """Every thread that is there now belongs to another test."""
     _others.clear()
-    _others.update(thread.ident for thread in threading.enumerate())
+    _others.update(threading.enumerate())
 
 
 def own_disk_threads() -> list[threading.Thread]:
     """The threads of disks that were made since `remember_others`, and are alive."""
     threads = threading.enumerate()
-    return [each for each in threads if each.name == "disk" and each.ident not in _others]
+    return [each for each in threads if each.name == "disk" and each not in _others]

@@ -1,7 +1,7 @@
 """Pages: a verdict as one file of HTML, whichever checker gave it.
 
-A verdict does not know its page: who only wants to know whether a history could have
-happened loads nothing that draws.
+A verdict does not know its page; the page is a function of the verdict. So the checkers
+are read without a line about drawing.
 """
 
 from __future__ import annotations

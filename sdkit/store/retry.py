@@ -17,12 +17,17 @@ Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final, TypeVar
 
-from sdkit.arguments import check_between, check_function, innermost, shown
+from sdkit.arguments import (
+    check_between,
+    check_function,
+    is_awaitable,
+    is_generator,
+    shown,
+)
 from sdkit.errors import Aborted, InvalidArgument
 from sdkit.store.interface import Level, Store, Transaction
 from sdkit.trace import event
@@ -74,7 +79,7 @@ async def _once(
 ) -> T:
     async with store.begin(isolation=isolation, read_only=read_only) as transaction:
         answer = function(transaction)
-        if not inspect.isawaitable(answer):
+        if not is_awaitable(answer):
             raise InvalidArgument(
                 f"{shown(function)} has returned {shown(answer)} at once; "
                 "a function for `run` is an `async def`, and nothing of it was committed",
@@ -85,8 +90,7 @@ async def _once(
 
 def _check(function: object) -> None:
     check_function("function", function)
-    inner = innermost(function)
-    if inspect.isasyncgenfunction(inner) or inspect.isgeneratorfunction(inner):
+    if is_generator(function):
         raise InvalidArgument(
             f"function is {shown(function)}, a generator; it must be an `async def` without yield",
             name="function",
